@@ -1,0 +1,1 @@
+//! The Sordino server as a library; the binary is a thin `main` over it.
