@@ -1,0 +1,3 @@
+//! The `sordino` command.
+
+fn main() {}
