@@ -1,0 +1,8 @@
+//! The official test vectors of every primitive: those printed in the standards (`tests/vectors/`) and the C2SP
+//! Wycheproof sets.
+
+mod aead;
+mod file;
+mod kdf;
+mod primes;
+mod signature;
