@@ -1,1 +1,12 @@
 #![no_std]
+//! draft
+pub mod aead;
+pub mod buf;
+pub mod bytes;
+pub mod config;
+pub mod dh;
+pub mod entropy;
+pub mod error;
+pub mod kdf;
+pub mod record;
+pub mod suite;

@@ -1,0 +1,158 @@
+//! AES-CBC with HMAC-SHA-2, encrypt-then-MAC: A128CBC-HS256 and A256CBC-HS512 of
+//! RFC 7518 section 5.2, with an IV that both sides derive (`docs/PROTOCOL.md`, section 2.1).
+
+use crate::bytes::{Bytes, Secret};
+use crate::config::MAX_TAG;
+use crate::kdf;
+use crate::suite::{Suite, tag_len};
+use aes::cipher::block_padding::Pkcs7;
+use aes::cipher::{Array, BlockCipherEncrypt, BlockModeDecrypt, BlockModeEncrypt, InnerIvInit, consts::U16};
+use hmac::Mac;
+
+/// An AES block.
+const BLOCK: usize = 16;
+
+type Iv = Array<u8, U16>;
+
+/// Opening failed: wrong tag, length or padding. One error on purpose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OpenError;
+
+/// MAC key, encryption key and IV key of one direction, before they are expanded.
+pub struct KeyBlock<S: Suite> {
+    mac: Secret<S::Key>,
+    encryption: Secret<S::Key>,
+    iv: Secret<S::Key>,
+}
+
+impl<S: Suite> KeyBlock<S> {
+    /// Cuts HKDF output in the order MAC key, encryption key, IV key.
+    pub(crate) fn expand(prk: &Secret<S::Hash>, info: &[u8]) -> Self {
+        let mut okm = Secret::<[u8; 3 * MAX_TAG]>::zeroed();
+        let out = okm.expose_mut().get_mut(..S::Key::LEN.saturating_mul(3)).unwrap_or_default();
+        kdf::expand::<S>(prk.expose(), info, out);
+        let mut block = Self { mac: Secret::zeroed(), encryption: Secret::zeroed(), iv: Secret::zeroed() };
+        let keys = [&mut block.mac, &mut block.encryption, &mut block.iv];
+        for (key, part) in keys.into_iter().zip(okm.expose().chunks_exact(S::Key::LEN)) {
+            key.expose_mut().copy_from_slice(part);
+        }
+        block
+    }
+
+    /// Keys given one by one, each as long as the tag.
+    ///
+    /// `None` if one has another length.
+    pub fn from_parts(mac: &[u8], encryption: &[u8], iv: &[u8]) -> Option<Self> {
+        Some(Self {
+            mac: Secret::new(S::Key::copy_of(mac)?),
+            encryption: Secret::new(S::Key::copy_of(encryption)?),
+            iv: Secret::new(S::Key::copy_of(iv)?),
+        })
+    }
+}
+
+/// Encrypts: expanded keys and HMAC midstate, made once for each key.
+pub struct Sealer<S: Suite> {
+    mac: S::Mac,
+    cipher: S::Enc,
+    iv_cipher: S::Enc,
+}
+
+impl<S: Suite> Sealer<S> {
+    /// Expands the keys.
+    pub fn new(keys: &KeyBlock<S>) -> Self {
+        Self {
+            mac: S::mac(keys.mac.expose()),
+            cipher: S::enc(keys.encryption.array()),
+            iv_cipher: S::enc(keys.iv.array()),
+        }
+    }
+
+    /// Seals under the IV of counter `n`. See [`Self::seal_with_iv`].
+    pub fn seal(&self, n: u64, aad: &[u8], buf: &mut [u8], len: usize) -> Option<usize> {
+        self.seal_with_iv(&counter_iv(&self.iv_cipher, n), aad, buf, len)
+    }
+
+    /// Pads the first `len` bytes of `buf` by PKCS#7, encrypts them in place and appends the tag.
+    ///
+    /// Returns the bytes of ciphertext and tag; `None` if `buf` has no room for them. The IV enters the
+    /// MAC, but not the output. No IV may serve twice under one key.
+    pub fn seal_with_iv(&self, iv: &[u8; BLOCK], aad: &[u8], buf: &mut [u8], len: usize) -> Option<usize> {
+        let padded = len.checked_add(BLOCK)?.checked_sub(len.checked_rem(BLOCK)?)?;
+        let total = padded.checked_add(tag_len::<S>())?;
+        let (ciphertext, tag) = buf.get_mut(..total)?.split_at_mut_checked(padded)?;
+        cbc::Encryptor::<&S::Enc>::inner_iv_init(&self.cipher, &Iv::from(*iv))
+            .encrypt_padded::<Pkcs7>(ciphertext, len)
+            .ok()?;
+        let mut mac = self.mac.clone();
+        update::<S>(&mut mac, aad, iv, ciphertext);
+        tag.copy_from_slice(mac.finalize().into_bytes().get(..tag_len::<S>())?);
+        Some(total)
+    }
+}
+
+/// Decrypts: expanded keys and HMAC midstate, made once for each key.
+pub struct Opener<S: Suite> {
+    mac: S::Mac,
+    cipher: S::Dec,
+    iv_cipher: S::Enc,
+}
+
+impl<S: Suite> Opener<S> {
+    /// Expands the keys.
+    pub fn new(keys: &KeyBlock<S>) -> Self {
+        Self {
+            mac: S::mac(keys.mac.expose()),
+            cipher: S::dec(keys.encryption.array()),
+            iv_cipher: S::enc(keys.iv.array()),
+        }
+    }
+
+    /// Opens under the IV of counter `n`. See [`Self::open_with_iv`].
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub fn open<'b>(&self, n: u64, aad: &[u8], sealed: &'b mut [u8]) -> Result<&'b mut [u8], OpenError> {
+        self.open_with_iv(&counter_iv(&self.iv_cipher, n), aad, sealed)
+    }
+
+    /// Verifies the tag at the end of `sealed` in constant time, then decrypts in place.
+    ///
+    /// Returns the plaintext without its PKCS#7 padding. Nothing is decrypted before the tag is right.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub fn open_with_iv<'b>(
+        &self,
+        iv: &[u8; BLOCK],
+        aad: &[u8],
+        sealed: &'b mut [u8],
+    ) -> Result<&'b mut [u8], OpenError> {
+        let len = sealed.len().checked_sub(tag_len::<S>()).ok_or(OpenError)?;
+        let (ciphertext, tag) = sealed.split_at_mut_checked(len).ok_or(OpenError)?;
+        let mut mac = self.mac.clone();
+        update::<S>(&mut mac, aad, iv, ciphertext);
+        // The tag has its full length here: `split_at` above saw to it.
+        mac.verify_truncated_left(tag).map_err(|_| OpenError)?;
+        let plain = cbc::Decryptor::<&S::Dec>::inner_iv_init(&self.cipher, &Iv::from(*iv))
+            .decrypt_padded::<Pkcs7>(ciphertext)
+            .map_err(|_| OpenError)?
+            .len();
+        ciphertext.get_mut(..plain).ok_or(OpenError)
+    }
+}
+
+/// Feeds aad ‖ IV ‖ ciphertext ‖ bits of aad (RFC 7518 section 5.2.2.1).
+fn update<S: Suite>(mac: &mut S::Mac, aad: &[u8], iv: &[u8], ciphertext: &[u8]) {
+    let bits = (aad.len() as u64).saturating_mul(8);
+    for part in [aad, iv, ciphertext, &bits.to_be_bytes()] {
+        mac.update(part);
+    }
+}
+
+/// IV = AES(IV key, n): unpredictable and unique without randomness.
+fn counter_iv<C: BlockCipherEncrypt + aes::cipher::BlockSizeUser<BlockSize = U16>>(cipher: &C, n: u64) -> [u8; BLOCK] {
+    let mut block = Iv::from(u128::from(n).to_be_bytes());
+    cipher.encrypt_block(&mut block);
+    block.into()
+}

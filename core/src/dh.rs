@@ -1,0 +1,211 @@
+//! Finite-field Diffie-Hellman in the groups of RFC 7919 (`docs/PROTOCOL.md`, section 3).
+
+use crate::bytes::{Bytes, Secret};
+use crate::entropy::Entropy;
+use crate::error::{Error, PeerFault};
+use core::fmt;
+use core::marker::PhantomData;
+use crypto_bigint::modular::{ConstMontyForm, ConstMontyParams};
+use crypto_bigint::{JacobiSymbol, U256, U320, U2048, U3072, const_monty_params};
+use zeroize::Zeroize;
+
+/// A safe-prime group with generator 2 and its exponent length.
+pub trait Group: Sized + Send + Sync + 'static {
+    /// Public keys and shared values, big endian.
+    type Public: Bytes;
+    /// Private exponents, big endian.
+    type Exponent: Bytes;
+
+    /// Whether 1 < `y` < p − 1. Variable time: `y` is public.
+    fn in_range(y: &Self::Public) -> bool;
+
+    /// Whether the Jacobi symbol of `y` is 1. Variable time: `y` is public.
+    fn is_residue(y: &Self::Public) -> bool;
+
+    /// base^exponent mod p. Constant time in both.
+    fn power(base: &Self::Public, exponent: &Self::Exponent) -> Self::Public;
+
+    /// 2^exponent mod p. Constant time.
+    fn generator_power(exponent: &Self::Exponent) -> Self::Public;
+}
+
+const_monty_params!(
+    Modulus2048,
+    U2048,
+    "FFFFFFFFFFFFFFFFADF85458A2BB4A9AAFDC5620273D3CF1D8B9C583CE2D3695A9E13641146433FBCC939DCE249B3EF97D2FE363630C75D8F681B202AEC4617AD3DF1ED5D5FD65612433F51F5F066ED0856365553DED1AF3B557135E7F57C935984F0C70E0E68B77E2A689DAF3EFE8721DF158A136ADE73530ACCA4F483A797ABC0AB182B324FB61D108A94BB2C8E3FBB96ADAB760D7F4681D4F42A3DE394DF4AE56EDE76372BB190B07A7C8EE0A6D709E02FCE1CDF7E2ECC03404CD28342F619172FE9CE98583FF8E4F1232EEF28183C3FE3B1B4C6FAD733BB5FCBC2EC22005C58EF1837D1683B2C6F34A26C1B2EFFA886B423861285C97FFFFFFFFFFFFFFFF",
+    "The prime of ffdhe2048, RFC 7919 appendix A.1."
+);
+
+const_monty_params!(
+    Modulus3072,
+    U3072,
+    "FFFFFFFFFFFFFFFFADF85458A2BB4A9AAFDC5620273D3CF1D8B9C583CE2D3695A9E13641146433FBCC939DCE249B3EF97D2FE363630C75D8F681B202AEC4617AD3DF1ED5D5FD65612433F51F5F066ED0856365553DED1AF3B557135E7F57C935984F0C70E0E68B77E2A689DAF3EFE8721DF158A136ADE73530ACCA4F483A797ABC0AB182B324FB61D108A94BB2C8E3FBB96ADAB760D7F4681D4F42A3DE394DF4AE56EDE76372BB190B07A7C8EE0A6D709E02FCE1CDF7E2ECC03404CD28342F619172FE9CE98583FF8E4F1232EEF28183C3FE3B1B4C6FAD733BB5FCBC2EC22005C58EF1837D1683B2C6F34A26C1B2EFFA886B4238611FCFDCDE355B3B6519035BBC34F4DEF99C023861B46FC9D6E6C9077AD91D2691F7F7EE598CB0FAC186D91CAEFE130985139270B4130C93BC437944F4FD4452E2D74DD364F2E21E71F54BFF5CAE82AB9C9DF69EE86D2BC522363A0DABC521979B0DEADA1DBF9A42D5C4484E0ABCD06BFA53DDEF3C1B20EE3FD59D7C25E41D2B66C62E37FFFFFFFFFFFFFFFF",
+    "The prime of ffdhe3072, RFC 7919 appendix A.2."
+);
+
+macro_rules! group {
+    ($(#[$doc:meta])* $name:ident, $modulus:ident, $uint:ident, $exponent:ident, $len:literal, $exponent_len:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug)]
+        pub struct $name;
+
+        impl $name {
+            /// The prime p, big endian.
+            pub fn prime() -> [u8; $len] {
+                encode($modulus::PARAMS.modulus().as_ref().to_be_bytes())
+            }
+        }
+
+        impl Group for $name {
+            type Public = [u8; $len];
+            type Exponent = [u8; $exponent_len];
+
+            fn in_range(y: &Self::Public) -> bool {
+                let y = $uint::from_be_slice(y);
+                let top = $modulus::PARAMS.modulus().as_ref().wrapping_sub(&$uint::ONE);
+                y > $uint::ONE && y < top
+            }
+
+            fn is_residue(y: &Self::Public) -> bool {
+                let symbol = $uint::from_be_slice(y).jacobi_symbol_vartime($modulus::PARAMS.modulus());
+                matches!(symbol, JacobiSymbol::One)
+            }
+
+            fn power(base: &Self::Public, exponent: &Self::Exponent) -> Self::Public {
+                let base = ConstMontyForm::<$modulus, { $uint::LIMBS }>::new(&$uint::from_be_slice(base));
+                let mut exponent = $exponent::from_be_slice(exponent);
+                let mut form = base.pow_bounded_exp(&exponent, $exponent::BITS);
+                let mut power = form.retrieve();
+                let out = encode(power.to_be_bytes());
+                exponent.zeroize();
+                form.zeroize();
+                power.zeroize();
+                out
+            }
+
+            fn generator_power(exponent: &Self::Exponent) -> Self::Public {
+                let mut two = Self::Public::zeroed();
+                if let Some(last) = two.last_mut() {
+                    *last = 2;
+                }
+                Self::power(&two, exponent)
+            }
+        }
+    };
+}
+
+group!(
+    /// ffdhe2048 with 256-bit exponents: suite 1.
+    Ffdhe2048, Modulus2048, U2048, U256, 256, 32
+);
+group!(
+    /// ffdhe3072 with 320-bit exponents: suite 2.
+    Ffdhe3072, Modulus3072, U3072, U320, 384, 40
+);
+
+fn encode<B: Bytes>(repr: impl AsRef<[u8]>) -> B {
+    B::copy_of(repr.as_ref()).unwrap_or_else(B::zeroed)
+}
+
+/// A public value that was checked to lie in 1 < Y < p − 1.
+#[derive(Clone, PartialEq)]
+pub struct PublicKey<G: Group>(G::Public);
+
+impl<G: Group> PublicKey<G> {
+    /// Length in bytes.
+    pub const LEN: usize = G::Public::LEN;
+
+    /// Checks length and range.
+    ///
+    /// # Errors
+    /// [`PeerFault::Length`], [`PeerFault::DhRange`].
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, Error> {
+        let y = G::Public::copy_of(bytes).ok_or(Error::Peer(PeerFault::Length))?;
+        if !G::in_range(&y) {
+            return Err(Error::Peer(PeerFault::DhRange));
+        }
+        Ok(Self(y))
+    }
+
+    /// The check that a key must pass before it is stored for long: Jacobi symbol 1.
+    ///
+    /// # Errors
+    /// [`PeerFault::DhResidue`].
+    pub fn check_long_lived(&self) -> Result<(), Error> {
+        if G::is_residue(&self.0) { Ok(()) } else { Err(Error::Peer(PeerFault::DhResidue)) }
+    }
+
+    /// Big endian, left-padded, [`Self::LEN`] bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        self.0.as_ref()
+    }
+}
+
+impl<G: Group> fmt::Debug for PublicKey<G> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PublicKey({} bytes)", Self::LEN)
+    }
+}
+
+/// A clamped private exponent: even, highest bit set. Erased on drop.
+#[derive(Clone)]
+pub struct SecretKey<G: Group> {
+    exponent: Secret<G::Exponent>,
+    group: PhantomData<G>,
+}
+
+impl<G: Group> SecretKey<G> {
+    /// Length in bytes.
+    pub const LEN: usize = G::Exponent::LEN;
+
+    /// A new long-lived exponent.
+    ///
+    /// # Errors
+    /// [`Error::Entropy`].
+    pub fn generate(rng: &mut dyn Entropy) -> Result<Self, Error> {
+        let mut exponent = Secret::<G::Exponent>::zeroed();
+        rng.fill(exponent.expose_mut())?;
+        Ok(Self::clamp(exponent))
+    }
+
+    /// An exponent from [`Self::LEN`] stored bytes, clamped again.
+    ///
+    /// # Errors
+    /// [`crate::error::Misuse::Parameter`] for another length.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, Error> {
+        let exponent =
+            G::Exponent::copy_of(bytes).ok_or(Error::Misuse(crate::error::Misuse::Parameter))?;
+        Ok(Self::clamp(Secret::new(exponent)))
+    }
+
+    pub(crate) fn clamp(mut exponent: Secret<G::Exponent>) -> Self {
+        if let Some(first) = exponent.expose_mut().first_mut() {
+            *first |= 0x80;
+        }
+        if let Some(last) = exponent.expose_mut().last_mut() {
+            *last &= 0xfe;
+        }
+        Self { exponent, group: PhantomData }
+    }
+
+    /// The exponent's bytes, big endian, for storage.
+    pub fn expose(&self) -> &[u8] {
+        self.exponent.expose()
+    }
+
+    /// g^x: one exponentiation.
+    pub fn public(&self) -> PublicKey<G> {
+        PublicKey(G::generator_power(self.exponent.array()))
+    }
+
+    /// Y^x: one exponentiation.
+    pub fn agree(&self, peer: &PublicKey<G>) -> Secret<G::Public> {
+        Secret::new(G::power(&peer.0, self.exponent.array()))
+    }
+}
+
+impl<G: Group> fmt::Debug for SecretKey<G> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SecretKey(..)")
+    }
+}
