@@ -3,6 +3,7 @@
 use crypto_bigint::{U2048, U3072};
 use crypto_primes::{Flavor, is_prime};
 use num_bigint::BigUint;
+use sordino_core::dh::{Ffdhe2048, Ffdhe3072};
 
 use crate::file::{Block, blocks};
 
@@ -42,6 +43,7 @@ fn check(block: &Block, bits: usize) -> Vec<u8> {
 fn ffdhe2048_is_rfc_7919_and_a_safe_prime() {
     let [ref block, _] = blocks("rfc7919_appendix_a.txt", 2)[..] else { unreachable!() };
     let p = check(block, 2048);
+    assert_eq!(p, Ffdhe2048::prime());
     assert!(is_prime(Flavor::Safe, &U2048::from_be_slice(&p)));
 }
 
@@ -49,5 +51,6 @@ fn ffdhe2048_is_rfc_7919_and_a_safe_prime() {
 fn ffdhe3072_is_rfc_7919_and_a_safe_prime() {
     let [_, ref block] = blocks("rfc7919_appendix_a.txt", 2)[..] else { unreachable!() };
     let p = check(block, 3072);
+    assert_eq!(p, Ffdhe3072::prime());
     assert!(is_prime(Flavor::Safe, &U3072::from_be_slice(&p)));
 }
