@@ -8,5 +8,8 @@ pub mod dh;
 pub mod entropy;
 pub mod error;
 pub mod kdf;
+pub mod messages;
+pub mod name;
 pub mod record;
 pub mod suite;
+pub mod wire;
