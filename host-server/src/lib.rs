@@ -1,1 +1,4 @@
 //! The Sordino server as a library; the binary is a thin `main` over it.
+
+pub mod config;
+pub mod store;

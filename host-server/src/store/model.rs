@@ -1,0 +1,176 @@
+//! The rows, as the rest of the server sees them.
+
+use std::sync::Arc;
+
+/// An account's row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, sqlx::Type)]
+#[sqlx(transparent)]
+pub struct AccountId(pub i64);
+
+/// A device's row; its number in AUTH_RESULT.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, sqlx::Type)]
+#[sqlx(transparent)]
+pub struct DeviceId(pub i64);
+
+/// A room's row. A room that is made again under the same name is another room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, sqlx::Type)]
+#[sqlx(transparent)]
+pub struct RoomId(pub i64);
+
+/// 16 random bytes that the sender chose.
+pub type MessageId = [u8; 16];
+
+/// An account without its password.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Account {
+    /// Row.
+    pub id: AccountId,
+    /// In canonical form.
+    pub name: Arc<str>,
+    /// Nobody logs in.
+    pub disabled: bool,
+}
+
+/// A key that is bound to an account.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Device {
+    /// Row.
+    pub id: DeviceId,
+    /// Its owner.
+    pub account: AccountId,
+    /// PROTOCOL.md section 4.
+    pub fingerprint: [u8; 32],
+    /// Its owner's name for it.
+    pub label: String,
+    /// Everything up to this number is acknowledged, or older than the binding.
+    pub cursor: u64,
+}
+
+/// An open room.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Room {
+    /// Row.
+    pub id: RoomId,
+    /// Without sigil.
+    pub name: Arc<str>,
+}
+
+/// Who is in a room, and since when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// Where.
+    pub room: RoomId,
+    /// Who.
+    pub account: AccountId,
+    /// The last number given when it joined.
+    pub joined_at: u64,
+}
+
+/// Where a message goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Target {
+    /// One user's devices.
+    User(AccountId),
+    /// The members of a room.
+    Room(RoomId),
+}
+
+/// Who needs a message follows from this, cursors and memberships.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Its place in the server's order.
+    pub number: u64,
+    /// The sender's choice.
+    pub id: MessageId,
+    /// Unix milliseconds at acceptance; never decreases with `number`.
+    pub time: u64,
+    /// The sending account.
+    pub sender: AccountId,
+    /// The sending device.
+    pub device: DeviceId,
+    /// The receivers.
+    pub target: Target,
+}
+
+/// A whole message with the names that its readers see. Its bytes are shared by all sessions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// Number, sender, target.
+    pub place: Place,
+    /// The sender's username.
+    pub sender: Arc<str>,
+    /// The target's name.
+    pub target: Arc<str>,
+    /// What the body is.
+    pub format: u8,
+    /// 1 to 15,360 bytes.
+    pub body: Box<[u8]>,
+}
+
+/// The answer that an id got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sent {
+    /// The sending device.
+    pub device: DeviceId,
+    /// The sender's choice.
+    pub id: MessageId,
+    /// The message's place.
+    pub number: u64,
+    /// Unix milliseconds at acceptance.
+    pub time: u64,
+    /// Unix milliseconds of the first acknowledgement, 0 before it.
+    pub delivered: u64,
+}
+
+/// What an account is made with.
+#[derive(Clone, Debug)]
+pub struct Credentials {
+    /// Contact data only.
+    pub email: String,
+    /// Argon2id in PHC form; with none, nobody logs in with a password.
+    pub password: Option<String>,
+}
+
+/// A change of accounts, devices or rooms. Times are Unix milliseconds.
+#[derive(Clone, Debug)]
+pub enum Change {
+    /// A new account, and when.
+    Account(Account, Credentials, u64),
+    /// Another password hash.
+    Password(AccountId, String),
+    /// A key is bound, and when.
+    Device(Device, u64),
+    /// A device's owner logged in again and named it.
+    Label(DeviceId, String),
+    /// A key is no longer bound.
+    NoDevice(DeviceId),
+    /// A device was here, and when.
+    Seen(DeviceId, u64),
+    /// A new room, and when.
+    Room(Room, u64),
+    /// A room's last member left.
+    NoRoom(RoomId),
+    /// A member joined.
+    Member(Member),
+    /// A member left.
+    NoMember(RoomId, AccountId),
+}
+
+/// Everything that the server decides from, as it stands on disk.
+#[derive(Debug, Default)]
+pub struct Snapshot {
+    /// All accounts.
+    pub accounts: Vec<Account>,
+    /// All devices.
+    pub devices: Vec<Device>,
+    /// All rooms.
+    pub rooms: Vec<Room>,
+    /// All memberships.
+    pub members: Vec<Member>,
+    /// All messages in ascending order, without their bodies; with the time of their delivery, 0 before it.
+    pub messages: Vec<(Place, u64)>,
+    /// The last number given.
+    pub last_number: u64,
+    /// The last row ids given: accounts, devices, rooms.
+    pub last_rows: (i64, i64, i64),
+}

@@ -1,0 +1,184 @@
+//! Reads beside the writer.
+
+use std::{collections::HashMap, sync::Arc};
+
+use smol::stream::StreamExt as _;
+use sqlx::{Row as _, SqlitePool, sqlite::SqliteRow};
+
+use super::{Account, AccountId, Device, Member, Message, Place, Room, RoomId, Snapshot, Target};
+
+const MESSAGE: &str =
+    "SELECT m.*, s.name AS sender_name, coalesce(a.name, r.name) AS target_name FROM messages m
+    JOIN accounts s ON s.id = m.sender
+    LEFT JOIN accounts a ON a.id = m.account
+    LEFT JOIN rooms r ON r.id = m.room
+    WHERE m.number IN (SELECT value FROM json_each(?)) ORDER BY m.number";
+
+const PLACES: &str = "SELECT m.number, m.id, m.time, m.sender, m.device, m.account, m.room, coalesce(s.delivered, 0) AS delivered
+    FROM messages m LEFT JOIN sent s ON s.device = m.device AND s.id = m.id ORDER BY m.number";
+
+/// A pool of connections that only read.
+#[derive(Clone, Debug)]
+pub struct Reader {
+    pool: SqlitePool,
+}
+
+impl Reader {
+    pub(super) const fn new(pool: SqlitePool) -> Self {
+        Self { pool }
+    }
+
+    /// The messages of these numbers that still exist, in ascending order.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn messages(&self, numbers: &[u64]) -> sqlx::Result<Vec<Arc<Message>>> {
+        let numbers = serde_json::to_string(numbers).expect("numbers are JSON");
+        let rows = sqlx::query(MESSAGE).bind(numbers).fetch_all(&self.pool).await?;
+        let mut names = Names::default();
+        rows.iter().map(|row| message(row, &mut names).map(Arc::new)).collect()
+    }
+
+    /// An account's password hash in PHC form.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn password(&self, account: AccountId) -> sqlx::Result<Option<String>> {
+        sqlx::query_scalar("SELECT password FROM accounts WHERE id = ?")
+            .bind(account)
+            .fetch_one(&self.pool)
+            .await
+    }
+
+    /// The number of stored messages.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn count(&self) -> sqlx::Result<u64> {
+        sqlx::query_scalar::<_, i64>("SELECT count(*) FROM messages")
+            .fetch_one(&self.pool)
+            .await
+            .map(i64::cast_unsigned)
+    }
+
+    /// Everything that the server decides from.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn snapshot(&self) -> sqlx::Result<Snapshot> {
+        let db = &self.pool;
+        let (accounts, devices, rooms): (i64, i64, i64) =
+            (last_row(db, "accounts").await?, last_row(db, "devices").await?, last_row(db, "rooms").await?);
+        let mut snapshot = Snapshot {
+            last_number: sqlx::query_scalar::<_, i64>("SELECT last_number FROM place")
+                .fetch_one(db)
+                .await?
+                .cast_unsigned(),
+            last_rows: (accounts, devices, rooms),
+            ..Snapshot::default()
+        };
+        for row in sqlx::query("SELECT id, name, disabled FROM accounts").fetch_all(db).await? {
+            let name = Arc::from(row.try_get::<&str, _>("name")?);
+            snapshot.accounts.push(Account {
+                id: row.try_get("id")?,
+                name,
+                disabled: row.try_get("disabled")?,
+            });
+        }
+        for row in
+            sqlx::query("SELECT id, account, fingerprint, label, cursor FROM devices").fetch_all(db).await?
+        {
+            snapshot.devices.push(device(&row)?);
+        }
+        for row in sqlx::query("SELECT id, name FROM rooms").fetch_all(db).await? {
+            snapshot
+                .rooms
+                .push(Room { id: row.try_get("id")?, name: Arc::from(row.try_get::<&str, _>("name")?) });
+        }
+        for row in sqlx::query("SELECT room, account, joined_at FROM members").fetch_all(db).await? {
+            let (room, account) = (row.try_get("room")?, row.try_get("account")?);
+            snapshot.members.push(Member { room, account, joined_at: unsigned(&row, "joined_at")? });
+        }
+        let mut places = sqlx::query(PLACES).fetch(db);
+        while let Some(row) = places.next().await {
+            let row = row?;
+            snapshot.messages.push((place(&row)?, unsigned(&row, "delivered")?));
+        }
+        Ok(snapshot)
+    }
+
+    /// Closes the pool.
+    pub async fn close(&self) {
+        self.pool.close().await;
+    }
+}
+
+/// Rows of one page mostly repeat a few names: they are shared.
+#[derive(Default)]
+struct Names(HashMap<String, Arc<str>>);
+
+impl Names {
+    fn get(&mut self, name: &str) -> Arc<str> {
+        if let Some(known) = self.0.get(name) {
+            return Arc::clone(known);
+        }
+        let shared: Arc<str> = Arc::from(name);
+        self.0.insert(name.to_owned(), Arc::clone(&shared));
+        shared
+    }
+}
+
+async fn last_row(db: &SqlitePool, table: &str) -> sqlx::Result<i64> {
+    Ok(sqlx::query_scalar("SELECT seq FROM sqlite_sequence WHERE name = ?")
+        .bind(table)
+        .fetch_optional(db)
+        .await?
+        .unwrap_or(0))
+}
+
+fn message(row: &SqliteRow, names: &mut Names) -> sqlx::Result<Message> {
+    Ok(Message {
+        place: place(row)?,
+        sender: names.get(row.try_get("sender_name")?),
+        target: names.get(row.try_get("target_name")?),
+        format: row.try_get("format")?,
+        body: Box::from(row.try_get::<&[u8], _>("body")?),
+    })
+}
+
+fn place(row: &SqliteRow) -> sqlx::Result<Place> {
+    let account: Option<AccountId> = row.try_get("account")?;
+    let target = match account {
+        Some(account) => Target::User(account),
+        None => Target::Room(row.try_get::<RoomId, _>("room")?),
+    };
+    Ok(Place {
+        number: unsigned(row, "number")?,
+        id: bytes(row, "id")?,
+        time: unsigned(row, "time")?,
+        sender: row.try_get("sender")?,
+        device: row.try_get("device")?,
+        target,
+    })
+}
+
+fn device(row: &SqliteRow) -> sqlx::Result<Device> {
+    Ok(Device {
+        id: row.try_get("id")?,
+        account: row.try_get("account")?,
+        fingerprint: bytes(row, "fingerprint")?,
+        label: row.try_get("label")?,
+        cursor: unsigned(row, "cursor")?,
+    })
+}
+
+pub(super) fn unsigned(row: &SqliteRow, column: &str) -> sqlx::Result<u64> {
+    row.try_get::<i64, _>(column).map(i64::cast_unsigned)
+}
+
+pub(super) fn bytes<const N: usize>(row: &SqliteRow, column: &str) -> sqlx::Result<[u8; N]> {
+    let bytes: &[u8] = row.try_get(column)?;
+    bytes
+        .try_into()
+        .map_err(|_| sqlx::Error::Decode(format!("{column} has {} bytes instead of {N}", bytes.len()).into()))
+}
