@@ -57,7 +57,7 @@ def worked(path):
     """The handshake's intermediate values, from the first connection of a transcript with both sides real."""
     player = Player()
     statements = expand_scenes(load(path))
-    stop = next(i for i, s in enumerate(statements) if s.words[1:3] == ["event", "established"])
+    stop = next(i for i, s in enumerate(statements) if s.words == ["server", "event", "established"])
     at = 0
     while at < stop:
         at = player._play_one(statements, at)
