@@ -3,7 +3,7 @@
 import hashlib
 
 import sordino as s
-from transcript import format_words
+from transcript import format_bytes, format_words, parse_bytes
 
 PRELUDE = """\
 sordino transcript 1
@@ -164,6 +164,79 @@ def conversation(suite_number):
     return settings(suite_number, title) + FIRST_CONTACT + LOGIN + CHAT
 
 
+def _bad_values(p, dhlen):
+    """Public values outside of 1 < Y < p - 1."""
+    values = {"0": 0, "1": 1, "p - 1": p - 1, "p": p, "p + 1": p + 1, "all ones": (1 << 8 * dhlen) - 1}
+    return [(name, " ".join(format_bytes(s.u(value, dhlen)))) for name, value in values.items()]
+
+
+def _bad_payloads(number_, own, other, rest):
+    """Payloads with one field out of its limits, and two at the end that are unusual and right."""
+    def payload(max_record="4000", capabilities="00000000", suites=f"{own} 00*7", rest=rest):
+        return f"payload-{number_} {max_record} {capabilities} {suites} {rest}"
+
+    low, high = sorted((own, other))
+    return [
+        ("max record 0", payload("0000")),
+        ("max record 1000, no multiple of 1024", payload("03e8")),
+        ("max record 17408, above the limit", payload("4400")),
+        ("an empty suite list", payload(suites="00*8")),
+        ("a suite list without the suite in use", payload(suites=f"{other} 00*7")),
+        ("a suite list that falls", payload(suites=f"{high} {low} 00*6")),
+        ("a suite list with a suite twice", payload(suites=f"{own} {own} 00*6")),
+        ("a suite list with a gap", payload(suites=f"00 {own} 00*6")),
+        ("right: unknown capabilities, reserved bytes and an unknown suite", payload("0400", "ffffffff", f"{own} 7f 00*6", rest.replace("00*", "ff*"))),
+    ]
+
+
+def dishonest_client(suite_number):
+    """Handshakes by a client that knows the server's key and breaks one rule each time."""
+    suite = s.SUITES[suite_number]
+    own, other = f"{suite_number:02x}", f"{3 - suite_number:02x}"
+    title = f"# Suite {suite_number}: handshakes with right gates and tags by a client that breaks one rule each time."
+    text = settings(suite_number, title)
+    crafts = [(f"e = {name}", f"e {value}") for name, value in _bad_values(suite.p, suite.dhlen)]
+    crafts += _bad_payloads(1, own, other, "00*17")
+    crafts += [(f"device key = {name}", f"device {value} 00*15") for name, value in _bad_values(suite.p, suite.dhlen)]
+    device = s.public(suite, s.clamp(suite, seed(f"client device {suite_number}", suite.xlen))).hex()
+    crafts.append(("a byte behind the device key that is not zero", f"device {device} 00*14 01"))
+    for what, craft in crafts:
+        text += f"\n# {what}\nconnection\nclient crafts {craft}\nclient start\nserver admit\nclient crafts nothing\n"
+    return text
+
+
+def dishonest_server(suite_number):
+    """Key answers and handshakes by a server that breaks one rule each time."""
+    suite = s.SUITES[suite_number]
+    own, other = f"{suite_number:02x}", f"{3 - suite_number:02x}"
+    title = f"# Suite {suite_number}: key answers and handshakes by a server that breaks one rule each time."
+    text = settings(suite_number, title)
+    static = s.public(suite, s.clamp(suite, seed(f"server static {suite_number}", suite.xlen)))
+    ident = s.key_id(suite, static).hex()
+    head = "00000001 000000006ab13b80"
+    statements = [
+        ("a statement of no suite", f"statement {head} 00 00*33"),
+        ("a statement that counts more suites than it has", f"statement {head} 02 {own} {ident}"),
+        ("a statement with a suite twice", f"statement {head} 02 {own} {ident} {own} {ident}"),
+        ("a statement with falling suites", f"statement {head} 02 7f {ident} {own} {ident}"),
+        ("a statement without the wanted suite", f"statement {head} 01 {other} {ident}"),
+        ("a statement with another key for the suite", f"statement {head} 01 {own} 00*32"),
+        ("a statement that is one byte longer than its suites", f"statement {head} 01 {own} {ident} 00"),
+    ]
+    bad = _bad_values(suite.p, suite.dhlen) + [("no square modulo p", " ".join(format_bytes(s.u(suite.p - 4, suite.dhlen))))]
+    for what, craft in statements:
+        text += f"\n# {what}\nconnection\nserver crafts {craft}\nclient ask\nserver crafts nothing\n"
+    for what, value in bad:
+        named = f"statement {head} 01 {own} {s.key_id(suite, parse_bytes(value)).hex()}"
+        text += f"\n# static key: {what}\nconnection\nserver crafts {named}\nserver crafts static {value}\n"
+        text += "client ask\nserver crafts nothing\n"
+    crafts = [(f"e = {name}", f"e {value}") for name, value in _bad_values(suite.p, suite.dhlen)]
+    crafts += _bad_payloads(2, own, other, "11*16 000001a0c4506c00 00*9")
+    for what, craft in crafts:
+        text += f"\n# {what}\nconnection\nserver crafts {craft}\nclient start\nserver admit\nserver crafts nothing\n"
+    return text
+
+
 # Inner plaintexts with the final byte, each wrong in one point.
 CRAFTED = [
     ("the last byte is 02, not 01", "02 0008 1122334455667788 00*52 02"),
@@ -190,3 +263,12 @@ def crafted(suite_number):
         text += "\nagain handshake\n" if at else "\n"
         text += f"# {what}\nclient craft\n  inner  {inner}\n"
     return text
+
+
+def all_cases():
+    """(file name, script, the one side to keep or None) of everything that is produced."""
+    for n in (1, 2):
+        yield f"python-suite{n}.txt", conversation(n), None
+        yield f"python-crafted-suite{n}.txt", crafted(n), "server"
+        yield f"python-dishonest-client-suite{n}.txt", dishonest_client(n), "server"
+        yield f"python-dishonest-server-suite{n}.txt", dishonest_server(n), "client"

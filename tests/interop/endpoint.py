@@ -179,6 +179,10 @@ class Endpoint:
         if head[:6] != s.header(kind, self.suite.number, 0)[:6] or s.number(head[6:]) != length:
             raise s.Failure("header")
 
+    def _plain(self, name, honest):
+        """What stands encrypted in a handshake message; a dishonest side puts something else there."""
+        return self.config.crafted.get(name, honest)
+
     def _ephemeral(self):
         return s.ephemeral(self.suite, self.config.draw("r"), self.config.long_lived[self.suite.number], self.config.counter)
 
@@ -209,13 +213,14 @@ class Client(Endpoint):
         suite, static = self.suite, self.static
         self.symmetric = s.Symmetric(suite, static)
         self.exponent = self._ephemeral()
-        e = s.public(suite, self.exponent)
+        e = self._plain("e", s.public(suite, self.exponent))
         head = s.header(s.MESSAGE_1, suite.number, 16 + suite.dhlen + 32 + suite.tag)
         token = s.gate(suite, static, head, e)
         for part, what in ((head, "header 1"), (token, "the gate"), (e, "the client's e")):
             self.symmetric.mix_hash(part, what)
         self.symmetric.mix_key(s.dh(suite, self.exponent, static), "es")
         payload = s.u(self.max_record, 2) + bytes(4) + s.suite_list(self.config.suites) + bytes(17)
+        payload = self._plain("payload-1", payload)
         c1 = self.symmetric.encrypt_and_hash(payload, "c1")
         self._emit("message 1", ("header", head), ("gate", token), ("e", e), ("c1", c1), plain=("payload", payload))
         self.state = "Wait 2"
@@ -280,7 +285,7 @@ class Client(Endpoint):
         device = self.config.long_lived[suite.number]
         head = s.header(s.MESSAGE_3, suite.number, suite.dhlen + 48 + 2 * suite.tag)
         symmetric.mix_hash(head, "header 3")
-        cs = symmetric.encrypt_and_hash(s.public(suite, device) + bytes(15), "cs")
+        cs = symmetric.encrypt_and_hash(self._plain("device", s.public(suite, device) + bytes(15)), "cs")
         symmetric.mix_key(s.dh(suite, device, server_e), "se")
         c3 = symmetric.encrypt_and_hash(bytes(31), "c3")
         self._emit("message 3", ("header", head), ("cs", cs), ("c3", c3), plain=("payload", bytes(31)))
@@ -321,8 +326,8 @@ class Server(Endpoint):
         if self.asked > 2:
             raise s.Failure("third key request")
         config = self.config
-        statement = s.make_statement(config.version, config.date, config.key_ids())
-        static = s.public(self.suite, config.long_lived[self.suite.number])
+        statement = self._plain("statement", s.make_statement(config.version, config.date, config.key_ids()))
+        static = self._plain("static", s.public(self.suite, config.long_lived[self.suite.number]))
         root, signature = s.root_public(config.root), s.sign_statement(config.root, statement)
         parts = [("root", root), ("size", s.u(len(statement), 2)), ("statement", statement)]
         parts += [("signature", signature), ("static", static)]
@@ -372,13 +377,14 @@ class Server(Endpoint):
     def _message_2(self, client_e):
         suite, symmetric = self.suite, self.symmetric
         self.exponent = self._ephemeral()
-        e = s.public(suite, self.exponent)
+        e = self._plain("e", s.public(suite, self.exponent))
         head = s.header(s.MESSAGE_2, suite.number, suite.dhlen + 48 + suite.tag)
         symmetric.mix_hash(head, "header 2")
         symmetric.mix_hash(e, "the server's e")
         symmetric.mix_key(s.dh(suite, self.exponent, client_e), "ee")
         payload = s.u(self.max_record, 2) + bytes(4) + s.suite_list(self.config.long_lived)
         payload += self.config.draw("connection-id") + s.u(self.config.unix_time + self.now, 8) + bytes(9)
+        payload = self._plain("payload-2", payload)
         c2 = symmetric.encrypt_and_hash(payload, "c2")
         self._emit("message 2", ("header", head), ("e", e), ("c2", c2), plain=("payload", payload))
         self.state = "Wait 3"

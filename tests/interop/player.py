@@ -1,6 +1,7 @@
 """Plays a transcript against the endpoints of endpoint.py, and records new ones."""
 
 import hashlib
+from textwrap import shorten
 
 import sordino as s
 from endpoint import Client, Server
@@ -24,7 +25,7 @@ class Config:
         self.pin = self.fingerprint = self.server_key = None
         self.floor = self.version = self.date = self.unix_time = 0
         self.root = bytes(32)
-        self.left = []
+        self.left, self.crafted = [], {}
 
     def add_random(self, name, data):
         if self.used:
@@ -100,6 +101,13 @@ class Player:
             ids = {n: statement.get(f"suite-{n}") for n in range(1, 9) if statement.get(f"suite-{n}")}
             config.pin = s.Pin(statement.get("root"), s.number(statement.get("version")), ids)
 
+    def _set_crafts(self, config, statement):
+        """Only for a dishonest side that is not kept in the file: what it seals in place of a payload."""
+        if statement.words[2] == "nothing":
+            config.crafted = {}
+        else:
+            config.crafted[statement.words[2]] = statement.bytes_from(3)
+
     def _set_floor(self, config, statement):
         config.floor = int(statement.words[2])
 
@@ -166,9 +174,12 @@ class Player:
         copies = 1
         for what, *args in self.altered.pop(wire, []):
             if what == "xor":
-                at, mask = int(args[0]), parse_bytes(args[1])
+                at, mask = int(args[0]), parse_bytes(" ".join(args[1:]))
                 mixed = bytes(a ^ b for a, b in zip(data[at:], mask))
                 data = data[:at] + mixed + data[at + len(mask) :]
+            elif what == "set":
+                at, new = int(args[0]), parse_bytes(" ".join(args[1:]))
+                data = data[:at] + new + data[at + len(new) :]
             elif what == "keep":
                 data = data[: int(args[0])]
             else:
@@ -395,9 +406,9 @@ def one_sided(statements, side):
         if words[:1] == ["real"]:
             out.append(Statement(["real", side]))
         elif words and words[0] in SIDES and words[0] != side:
-            if words[1] == "craft":
-                script = " ".join(line.strip() for line in statement.raw[1:])
-                out.append(Statement([], raw=[f"# crafted by the {words[0]}: {script}"]))
+            if words[1] in ("craft", "crafts") and words[-1] != "nothing":
+                script = " ".join(line.strip() for line in statement.raw).removeprefix(f"{words[0]} {words[1]} ")
+                out.append(Statement([], raw=["# " + shorten(f"crafted by the {words[0]}: {script}", 118, placeholder=" ...")]))
         else:
             out.append(statement)
     return out

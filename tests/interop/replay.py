@@ -43,14 +43,10 @@ def record(path, side=None):
 
 
 def produce(directory):
-    for suite in (1, 2):
-        for name, text, side in (
-            (f"python-suite{suite}.txt", cases.conversation(suite), None),
-            (f"python-crafted-suite{suite}.txt", cases.crafted(suite), "server"),
-        ):
-            path = Path(directory) / name
-            path.write_text(text, encoding="utf-8")
-            record(path, side)
+    for name, text, side in cases.all_cases():
+        path = Path(directory) / name
+        path.write_text(text, encoding="utf-8")
+        record(path, side)
 
 
 def worked(path):
