@@ -160,6 +160,8 @@ class Player:
         if end is None:
             return
         verb, args = statement.words[1], statement.words[2:]
+        if verb in ("admit", "refuse") and not end.waiting:
+            raise Mismatch("nobody waits for an answer")
         if verb == "send":
             end.send(args[0], statement.fields)
         elif verb == "craft":
