@@ -1,0 +1,294 @@
+//! Properties of the message codec: every message comes back as it went out, every body has exactly one form, and
+//! nothing that a peer can write makes the decoder panic. The table of `docs/PROTOCOL.md` is the core's table.
+
+use proptest::prelude::*;
+use sordino_core::config::{MAX_BODY, MAX_RECORD};
+use sordino_core::messages::*;
+use sordino_core::name::{RoomName, Target, Username};
+use sordino_core::record::{Direction, bucket_for, max_body};
+use sordino_core::wire::{List, Overflow, Text, Writer};
+
+/// What the messages below are made of; each field lies within the limits of the protocol.
+#[derive(Debug)]
+struct Pieces {
+    users: Vec<String>,
+    rooms: Vec<String>,
+    texts: [String; 6],
+    long_text: String,
+    body: Vec<u8>,
+    id: MessageId,
+    wide: [u64; 2],
+    small: u32,
+    short: u16,
+    byte: u8,
+    flag: bool,
+}
+
+prop_compose! {
+    fn pieces()(
+        users in prop::collection::vec("[a-z0-9._-]{3,32}", 1..20),
+        rooms in prop::collection::vec("[a-z0-9._-]{1,32}", 1..20),
+        // Limits count bytes: the longest character here takes 4.
+        texts in ["\\PC{0,8}", "\\PC{0,60}", "\\PC{0,32}", "\\PC{0,8}", "\\PC{0,2}", "\\PC{0,8}"],
+        long_text in "\\PC{0,128}",
+        body in prop::collection::vec(any::<u8>(), 1..2000),
+        id: MessageId, wide: [u64; 2], small: u32, short: u16, byte: u8, flag: bool,
+    ) -> Pieces {
+        Pieces { users, rooms, texts, long_text, body, id, wide, small, short, byte, flag }
+    }
+}
+
+impl Pieces {
+    fn user(&self) -> Username<'_> {
+        Username::new(&self.users[0]).expect("generated in this form")
+    }
+
+    fn room(&self) -> RoomName<'_> {
+        RoomName::new(&self.rooms[0]).expect("generated in this form")
+    }
+
+    fn target(&self) -> Target<'_> {
+        if self.flag { Target::User(self.user()) } else { Target::Room(self.room()) }
+    }
+
+    /// One of the values that an enum of one byte has.
+    fn pick<T: Copy>(&self, from_u8: fn(u8) -> Option<T>) -> T {
+        let all: Vec<T> = (0..=u8::MAX).filter_map(from_u8).collect();
+        all[usize::from(self.byte) % all.len()]
+    }
+
+    fn auth(&self) -> Auth<'_> {
+        let [username, email, password, invite, code, label] = &self.texts;
+        Auth { method: self.pick(AuthMethod::from_u8), username, email, password, invite, code, label }
+    }
+
+    fn auth_result(&self) -> AuthResult<'_> {
+        match self.pick(AuthCode::from_u8) {
+            AuthCode::Ok => AuthResult {
+                code: AuthCode::Ok,
+                retry_after: 0,
+                device: self.wide[0],
+                pending: self.small,
+                username: &self.users[0],
+            },
+            code => AuthResult::refusal(code, 0),
+        }
+    }
+
+    fn policy<'a>(&'a self, domains: &'a [&'a str]) -> Policy<'a> {
+        Policy {
+            registration: self.pick(Registration::from_u8),
+            username_min: self.byte,
+            username_max: self.byte,
+            password_min: self.byte,
+            password_score: self.byte,
+            max_body: self.short,
+            server_name: &self.texts[0],
+            rules: Text(&self.long_text),
+            domains: List::Items(domains),
+        }
+    }
+
+    fn deliver(&self) -> Deliver<'_> {
+        let room = MAX_BODY - self.body.len();
+        let offset = usize::from(self.short) % (room + 1);
+        let total = offset + self.body.len();
+        Deliver {
+            number: self.wide[0],
+            id: self.id,
+            time: self.wide[1],
+            sender: self.user(),
+            target: self.target(),
+            format: self.byte,
+            total: u16::try_from(total).expect("at most 15,360"),
+            offset: u16::try_from(offset).expect("at most 15,360"),
+            part: &self.body,
+        }
+    }
+
+    /// Calls `check` with a message of every type.
+    fn for_every_type(&self, mut check: impl FnMut(Message<'_>)) {
+        let (tag, id, time, room) = (self.small, self.id, self.wide[0], self.room());
+        let ping = Ping { token: self.wide[0] };
+        let in_room = RoomRequest { tag, room };
+        let list = ListRequest { tag, after: &self.texts[2] };
+        let code = self.pick(Code::from_u8);
+        let domains: Vec<&str> = self.users.iter().map(String::as_str).collect();
+        let rooms: Vec<RoomEntry<'_>> = (self.rooms.iter())
+            .map(|name| RoomEntry {
+                room: RoomName::new(name).expect("generated in this form"),
+                members: self.short,
+                joined: self.flag,
+            })
+            .collect();
+        let users: Vec<UserEntry<'_>> = (self.users.iter())
+            .map(|name| UserEntry {
+                user: Username::new(name).expect("generated in this form"),
+                online: self.flag,
+            })
+            .collect();
+        let all = [
+            Message::Close(Close { reason: self.pick(CloseReason::from_u8), received: self.wide[0] }),
+            Message::Ping(ping),
+            Message::Pong(ping),
+            Message::Auth(self.auth()),
+            Message::AuthResult(self.auth_result()),
+            Message::GetPolicy(()),
+            Message::Policy(self.policy(&domains)),
+            Message::Notice(Notice { level: self.pick(NoticeLevel::from_u8), text: Text(&self.long_text) }),
+            Message::Send(Send { id, target: self.target(), format: self.byte, body: &self.body }),
+            Message::Accepted(Accepted { id, number: self.wide[1], time }),
+            Message::Refused(Refused { id, code, retry_after: self.small }),
+            Message::Delivered(Delivered { id, time }),
+            Message::Receive(Receive { window: self.short % 257 }),
+            Message::Deliver(self.deliver()),
+            Message::Ack(Ack { number: self.wide[1] }),
+            Message::Join(in_room),
+            Message::Leave(in_room),
+            Message::Done(Done { tag, code, retry_after: self.small }),
+            Message::ListRooms(list),
+            Message::Rooms(Page { tag, more: self.flag, items: List::Items(&rooms) }),
+            Message::ListMembers(ListMembers { tag, room, after: &self.texts[2] }),
+            Message::Who(list),
+            Message::Users(Page { tag, more: self.flag, items: List::Items(&users) }),
+            Message::RoomEvent(RoomEvent {
+                event: self.pick(RoomEventKind::from_u8),
+                room,
+                user: self.user(),
+            }),
+        ];
+        all.into_iter().for_each(&mut check);
+    }
+}
+
+fn encode(message: &Message<'_>) -> Vec<u8> {
+    let mut buf = vec![0; usize::from(MAX_RECORD)];
+    let mut out = Writer::new(&mut buf);
+    message.encode(&mut out).expect("every generated message fits a record");
+    let written = out.written();
+    buf.truncate(written);
+    buf
+}
+
+proptest! {
+    #[test]
+    fn every_message_comes_back(pieces in pieces()) {
+        let mut kinds = Vec::new();
+        pieces.for_every_type(|message| {
+            kinds.push(message.kind());
+            let body = encode(&message);
+            assert!(body.len() <= max_body(MAX_RECORD));
+            let decoded = Message::decode(message.kind(), &body).expect("decodes");
+            assert_eq!(decoded, message);
+            assert_eq!(encode(&decoded), body);
+        });
+        let documented: Vec<u8> = protocol_table().iter().map(|row| row.number).collect();
+        prop_assert_eq!(kinds, documented);
+    }
+
+    /// "Every body has exactly the length that its fields take."
+    #[test]
+    fn no_other_length_decodes(pieces in pieces(), cut: prop::sample::Index, extra: u8) {
+        pieces.for_every_type(|message| {
+            let mut body = encode(&message);
+            if !body.is_empty() {
+                assert!(Message::decode(message.kind(), &body[..cut.index(body.len())]).is_err(), "{message:?}");
+            }
+            body.push(extra);
+            assert!(Message::decode(message.kind(), &body).is_err(), "{message:?}");
+        });
+    }
+
+    #[test]
+    fn no_room_is_an_overflow(pieces in pieces(), cut: prop::sample::Index) {
+        pieces.for_every_type(|message| {
+            let mut body = encode(&message);
+            if !body.is_empty() {
+                let room = cut.index(body.len());
+                assert_eq!(message.encode(&mut Writer::new(&mut body[..room])), Err(Overflow));
+            }
+        });
+    }
+
+    /// A changed byte is refused, or is another message in its one form.
+    #[test]
+    fn every_body_has_one_form(pieces in pieces(), at: prop::sample::Index, flip in 1..=u8::MAX) {
+        pieces.for_every_type(|message| {
+            let mut body = encode(&message);
+            if !body.is_empty() {
+                let at = at.index(body.len());
+                body[at] ^= flip;
+                if let Ok(decoded) = Message::decode(message.kind(), &body) {
+                    assert_eq!(encode(&decoded), body);
+                    assert_ne!(decoded, message);
+                }
+            }
+        });
+    }
+
+    #[test]
+    fn any_bytes_are_refused_or_canonical(kind: u8, body in prop::collection::vec(any::<u8>(), 0..600)) {
+        if let Ok(message) = Message::decode(kind, &body) {
+            prop_assert_eq!(message.kind(), kind);
+            prop_assert_eq!(encode(&message), body);
+        }
+    }
+
+    /// PROTOCOL.md section 1: which names are names.
+    #[test]
+    fn names_have_their_form(text in "[a-zA-Z0-9._ @#äß-]{0,36}") {
+        let form = |min, max| {
+            (min..=max).contains(&text.chars().count())
+                && text.chars().all(|c| matches!(c, 'a'..='z' | '0'..='9' | '.' | '_' | '-'))
+        };
+        prop_assert_eq!(Username::new(&text).is_some(), form(3, 32));
+        prop_assert_eq!(RoomName::new(&text).is_some(), form(1, 32));
+    }
+}
+
+/// PROTOCOL.md section 6, written as the list that it is.
+#[test]
+fn the_bucket_is_the_smallest_that_fits() {
+    let buckets: Vec<usize> = [64, 128, 256, 512].into_iter().chain((1..=16).map(|k| k * 1024)).collect();
+    for body in 0..=17_000 {
+        let smallest = buckets.iter().copied().find(|bucket| bucket - 1 >= 3 + body);
+        assert_eq!(bucket_for(body), smallest, "{body}");
+    }
+}
+
+struct Row {
+    number: u8,
+    direction: String,
+    phase: String,
+}
+
+/// The rows of the table in PROTOCOL.md section 7.
+fn protocol_table() -> Vec<Row> {
+    const TEXT: &str = include_str!("../../docs/PROTOCOL.md");
+    let section = TEXT.split("\n## 7 Messages").nth(1).and_then(|rest| rest.split("\n## 8").next());
+    let rows = section.expect("section 7").lines().filter_map(|line| {
+        let mut cells = line.strip_prefix('|')?.split('|').map(|cell| cell.trim().to_owned());
+        let number = cells.next()?.parse().ok()?;
+        let (direction, phase) = (cells.nth(1)?, cells.next()?);
+        Some(Row { number, direction, phase })
+    });
+    rows.collect()
+}
+
+#[test]
+fn the_core_allows_what_the_document_says() {
+    let table = protocol_table();
+    assert_eq!(table.len(), 24);
+    for kind in 0..=u8::MAX {
+        let row = table.iter().find(|row| row.number == kind);
+        for (direction, arrow) in [(Direction::ToServer, "C→S"), (Direction::ToClient, "S→C")] {
+            for (phase, name) in [(Phase::Login, "Login"), (Phase::Ready, "Ready")] {
+                let documented = row.is_some_and(|row| {
+                    (row.direction == "both" || row.direction == arrow)
+                        && (row.phase == "any" || row.phase == name)
+                });
+                assert_eq!(allowed(kind, direction, phase), documented, "type {kind} {arrow} {name}");
+            }
+        }
+    }
+}
