@@ -151,7 +151,10 @@ fn update<S: Suite>(mac: &mut S::Mac, aad: &[u8], iv: &[u8], ciphertext: &[u8]) 
 }
 
 /// IV = AES(IV key, n): unpredictable and unique without randomness.
-fn counter_iv<C: BlockCipherEncrypt + aes::cipher::BlockSizeUser<BlockSize = U16>>(cipher: &C, n: u64) -> [u8; BLOCK] {
+fn counter_iv<C: BlockCipherEncrypt + aes::cipher::BlockSizeUser<BlockSize = U16>>(
+    cipher: &C,
+    n: u64,
+) -> [u8; BLOCK] {
     let mut block = Iv::from(u128::from(n).to_be_bytes());
     cipher.encrypt_block(&mut block);
     block.into()

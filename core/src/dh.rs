@@ -10,7 +10,7 @@ use crypto_bigint::{JacobiSymbol, U256, U320, U2048, U3072, const_monty_params};
 use zeroize::Zeroize;
 
 /// A safe-prime group with generator 2 and its exponent length.
-pub trait Group: Sized + Send + Sync + 'static {
+pub trait Group: Copy + fmt::Debug + Eq + Send + Sync + 'static {
     /// Public keys and shared values, big endian.
     type Public: Bytes;
     /// Private exponents, big endian.
@@ -46,7 +46,7 @@ const_monty_params!(
 macro_rules! group {
     ($(#[$doc:meta])* $name:ident, $modulus:ident, $uint:ident, $exponent:ident, $len:literal, $exponent_len:literal) => {
         $(#[$doc])*
-        #[derive(Clone, Copy, Debug)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub struct $name;
 
         impl $name {
@@ -173,8 +173,7 @@ impl<G: Group> SecretKey<G> {
     /// # Errors
     /// [`crate::error::Misuse::Parameter`] for another length.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, Error> {
-        let exponent =
-            G::Exponent::copy_of(bytes).ok_or(Error::Misuse(crate::error::Misuse::Parameter))?;
+        let exponent = G::Exponent::copy_of(bytes).ok_or(Error::Misuse(crate::error::Misuse::Parameter))?;
         Ok(Self::clamp(Secret::new(exponent)))
     }
 

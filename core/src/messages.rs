@@ -73,14 +73,24 @@ macro_rules! messages {
 }
 
 macro_rules! direction {
-    (Both, $d:ident) => { true };
-    (ToServer, $d:ident) => { matches!($d, Direction::ToServer) };
-    (ToClient, $d:ident) => { matches!($d, Direction::ToClient) };
+    (Both, $d:ident) => {
+        true
+    };
+    (ToServer, $d:ident) => {
+        matches!($d, Direction::ToServer)
+    };
+    (ToClient, $d:ident) => {
+        matches!($d, Direction::ToClient)
+    };
 }
 
 macro_rules! phase {
-    (Any, $p:ident) => { true };
-    ($only:ident, $p:ident) => { matches!($p, Phase::$only) };
+    (Any, $p:ident) => {
+        true
+    };
+    ($only:ident, $p:ident) => {
+        matches!($p, Phase::$only)
+    };
 }
 
 messages! {
@@ -540,7 +550,10 @@ impl<'a> Auth<'a> {
 
 impl core::fmt::Debug for Auth<'_> {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.debug_struct("Auth").field("method", &self.method).field("username", &self.username).finish_non_exhaustive()
+        f.debug_struct("Auth")
+            .field("method", &self.method)
+            .field("username", &self.username)
+            .finish_non_exhaustive()
     }
 }
 

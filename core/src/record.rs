@@ -213,10 +213,8 @@ impl<S: Suite> Inbound<S> {
         if bucket_for(body_len) != Some(bucket) || padding.iter().fold(0, |acc, b| acc | b) != 0 {
             return Err(FAILED);
         }
-        let opened = Opened {
-            kind: *kind,
-            body: Outbound::<S>::BODY..Outbound::<S>::BODY.saturating_add(body_len),
-        };
+        let opened =
+            Opened { kind: *kind, body: Outbound::<S>::BODY..Outbound::<S>::BODY.saturating_add(body_len) };
         if let Some(keys) = self.epochs.advance() {
             self.opener = Opener::new(&keys);
         }

@@ -8,7 +8,7 @@ use hmac::{Hmac, Mac};
 use sha2::{Digest, Sha256, Sha512};
 
 /// A set of primitives. An embedded build carries only the suites that it names.
-pub trait Suite: Sized + Send + Sync + 'static {
+pub trait Suite: Copy + core::fmt::Debug + Eq + Send + Sync + 'static {
     /// Number on the wire.
     const ID: u8;
     /// Hashed into the transcript first.
@@ -55,7 +55,7 @@ pub const fn tag_len<S: Suite>() -> usize {
 macro_rules! suite {
     ($(#[$doc:meta])* $name:ident = $id:literal, $protocol:literal, $group:ident, $sha:ident / $hash:literal, $enc:ident, $dec:ident / $key:literal) => {
         $(#[$doc])*
-        #[derive(Clone, Copy, Debug)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub struct $name;
 
         impl Suite for $name {

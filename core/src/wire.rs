@@ -8,17 +8,22 @@ pub struct Malformed;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Overflow;
 
-/// Writes to the front of a slice.
+/// Writes to the front of a slice, or only counts.
 #[derive(Debug)]
 pub struct Writer<'b> {
-    rest: &'b mut [u8],
+    rest: Option<&'b mut [u8]>,
     written: usize,
 }
 
 impl<'b> Writer<'b> {
     /// Starts at the front of `out`.
     pub const fn new(out: &'b mut [u8]) -> Self {
-        Self { rest: out, written: 0 }
+        Self { rest: Some(out), written: 0 }
+    }
+
+    /// Writes nowhere: [`Self::written`] then tells how long an encoding is.
+    pub const fn counting() -> Self {
+        Self { rest: None, written: 0 }
     }
 
     /// Bytes written so far.
@@ -29,15 +34,13 @@ impl<'b> Writer<'b> {
     /// Appends `bytes`.
     ///
     /// # Errors
-    /// [`Overflow`], with nothing written.
+    /// [`Overflow`]; the writer takes nothing more after that.
     pub fn put(&mut self, bytes: &[u8]) -> Result<(), Overflow> {
-        if self.rest.len() < bytes.len() {
-            return Err(Overflow);
+        if let Some(rest) = &mut self.rest {
+            let (to, behind) = core::mem::take(rest).split_at_mut_checked(bytes.len()).ok_or(Overflow)?;
+            to.copy_from_slice(bytes);
+            *rest = behind;
         }
-        let (to, rest) =
-            core::mem::take(&mut self.rest).split_at_mut_checked(bytes.len()).ok_or(Overflow)?;
-        to.copy_from_slice(bytes);
-        self.rest = rest;
         self.written = self.written.saturating_add(bytes.len());
         Ok(())
     }
