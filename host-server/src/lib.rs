@@ -1,4 +1,6 @@
 //! The Sordino server as a library; the binary is a thin `main` over it.
 
 pub mod config;
+pub mod hub;
+pub mod limits;
 pub mod store;

@@ -1,0 +1,294 @@
+//! What waits for each device: lists of numbers, and for each number how many lists it stands in.
+//!
+//! A list is the whole output queue of a device, whether connected, slow or away: it grows by 8 bytes for
+//! a message, up to the configured capacity. Everything here follows from the database and is built
+//! again at start by the same rules.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+
+use super::presence::ConnectionId;
+use crate::store::{AccountId, DeviceId, Place, RoomId, Target};
+
+/// A message that some device needs.
+#[derive(Clone, Copy, Debug)]
+pub struct Waiting {
+    /// Number, sender, target.
+    pub place: Place,
+    /// Whether a device of a receiver has acknowledged it.
+    pub delivered: bool,
+    /// The connection that sent it, as long as the server hasn't been restarted.
+    pub origin: Option<ConnectionId>,
+    lists: u32,
+}
+
+/// What an acknowledgement, a departure or age has done.
+#[derive(Debug, Default)]
+pub struct Released {
+    /// Messages that nobody needs any more.
+    pub forgotten: Vec<u64>,
+    /// Messages that were delivered for the first time.
+    pub delivered: Vec<Waiting>,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Mailboxes {
+    lists: HashMap<DeviceId, VecDeque<u64>>,
+    waiting: BTreeMap<u64, Waiting>,
+    capacity: usize,
+}
+
+impl Mailboxes {
+    /// `capacity` in messages for each device.
+    #[must_use]
+    pub fn new(capacity: usize) -> Self {
+        Self { lists: HashMap::new(), waiting: BTreeMap::new(), capacity }
+    }
+
+    /// Whether a device's list takes another message.
+    #[must_use]
+    pub fn has_room(&self, device: DeviceId, coming: usize) -> bool {
+        self.pending(device) + coming < self.capacity
+    }
+
+    /// How many messages wait for a device.
+    #[must_use]
+    pub fn pending(&self, device: DeviceId) -> usize {
+        self.lists.get(&device).map_or(0, VecDeque::len)
+    }
+
+    /// How many messages somebody needs.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// Whether nobody needs anything.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    /// Puts a message into the lists of `readers` that have room; its number is above all numbers before.
+    /// The result is true if at least one list took it.
+    pub fn place(&mut self, mut message: Waiting, readers: &[DeviceId]) -> bool {
+        for device in readers {
+            let list = self.lists.entry(*device).or_default();
+            if list.len() < self.capacity {
+                list.push_back(message.place.number);
+                message.lists += 1;
+            }
+        }
+        if message.lists > 0 {
+            self.waiting.insert(message.place.number, message);
+        }
+        message.lists > 0
+    }
+
+    /// The first numbers above `after` that wait for a device, at most `most`.
+    #[must_use]
+    pub fn after(&self, device: DeviceId, after: u64, most: usize) -> Vec<u64> {
+        let Some(list) = self.lists.get(&device) else { return Vec::new() };
+        let start = list.partition_point(|n| *n <= after);
+        list.range(start..).take(most).copied().collect()
+    }
+
+    /// A device of `account` has acknowledged everything up to `number`.
+    pub fn acknowledge(&mut self, device: DeviceId, account: AccountId, number: u64) -> Released {
+        let mut released = Released::default();
+        let Some(list) = self.lists.get_mut(&device) else { return released };
+        let taken: Vec<u64> = list.drain(..list.partition_point(|n| *n <= number)).collect();
+        if list.is_empty() {
+            // An idle device costs nothing.
+            self.lists.remove(&device);
+        }
+        for number in taken {
+            if let Some(message) = self.waiting.get_mut(&number)
+                && !message.delivered
+                && reaches(&message.place, account)
+            {
+                message.delivered = true;
+                released.delivered.push(*message);
+            }
+            self.release(number, &mut released.forgotten);
+        }
+        released
+    }
+
+    /// `devices` of `account` no longer read a room; copies of what the account sent there stay.
+    pub fn leave(&mut self, devices: &[DeviceId], account: AccountId, room: RoomId) -> Vec<u64> {
+        let leaves = |place: &Place| place.target == Target::Room(room) && place.sender != account;
+        let mut forgotten = Vec::new();
+        for device in devices {
+            self.drop_where(*device, leaves, &mut forgotten);
+        }
+        forgotten
+    }
+
+    /// A device is no longer bound.
+    pub fn remove_device(&mut self, device: DeviceId) -> Vec<u64> {
+        let mut forgotten = Vec::new();
+        for number in self.lists.remove(&device).unwrap_or_default() {
+            self.release(number, &mut forgotten);
+        }
+        forgotten
+    }
+
+    /// A room doesn't exist any more, nor what was said in it.
+    pub fn remove_room(&mut self, room: RoomId) -> Vec<u64> {
+        let gone = |place: &Place| place.target == Target::Room(room);
+        self.forget_where(gone)
+    }
+
+    /// Drops messages that were accepted before `time` (Unix milliseconds).
+    pub fn expire(&mut self, time: u64) -> Vec<u64> {
+        self.forget_where(|place| place.time < time)
+    }
+
+    /// A message that waits. After a repeated SEND its delivery is told to the connection that asked last.
+    pub fn get_mut(&mut self, number: u64) -> Option<&mut Waiting> {
+        self.waiting.get_mut(&number)
+    }
+
+    fn forget_where(&mut self, gone: impl Fn(&Place) -> bool) -> Vec<u64> {
+        let mut forgotten = Vec::new();
+        if self.waiting.values().any(|m| gone(&m.place)) {
+            for device in self.lists.keys().copied().collect::<Vec<_>>() {
+                self.drop_where(device, &gone, &mut forgotten);
+            }
+        }
+        forgotten
+    }
+
+    fn drop_where(&mut self, device: DeviceId, gone: impl Fn(&Place) -> bool, forgotten: &mut Vec<u64>) {
+        let Some(list) = self.lists.get_mut(&device) else { return };
+        let waiting = &self.waiting;
+        let is_gone = |number: &u64| waiting.get(number).is_none_or(|m| gone(&m.place));
+        let (dropped, kept): (VecDeque<u64>, VecDeque<u64>) = list.drain(..).partition(is_gone);
+        if kept.is_empty() {
+            self.lists.remove(&device);
+        } else {
+            *list = kept;
+        }
+        for number in dropped {
+            self.release(number, forgotten);
+        }
+    }
+
+    /// One list less needs a message.
+    fn release(&mut self, number: u64, forgotten: &mut Vec<u64>) {
+        let Some(message) = self.waiting.get_mut(&number) else { return };
+        message.lists -= 1;
+        if message.lists == 0 {
+            self.waiting.remove(&number);
+            forgotten.push(number);
+        }
+    }
+}
+
+impl Waiting {
+    /// A message that no list has yet.
+    #[must_use]
+    pub const fn new(place: Place, delivered: bool, origin: Option<ConnectionId>) -> Self {
+        Self { place, delivered, origin, lists: 0 }
+    }
+}
+
+/// Whether an acknowledgement by this account is a delivery: the target, or a member other than the sender.
+fn reaches(place: &Place, account: AccountId) -> bool {
+    match place.target {
+        Target::User(target) => target == account,
+        Target::Room(_) => place.sender != account,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALICE: AccountId = AccountId(1);
+    const BOB: AccountId = AccountId(2);
+    const ALICE_PHONE: DeviceId = DeviceId(11);
+    const BOB_PHONE: DeviceId = DeviceId(21);
+    const BOB_DESK: DeviceId = DeviceId(22);
+    const ROOM: RoomId = RoomId(5);
+
+    fn to(number: u64, target: Target) -> Waiting {
+        let place = Place { number, id: [0; 16], time: number, sender: ALICE, device: ALICE_PHONE, target };
+        Waiting::new(place, false, None)
+    }
+
+    fn boxes(capacity: usize, numbers: &[u64], target: Target) -> Mailboxes {
+        let mut boxes = Mailboxes::new(capacity);
+        for number in numbers {
+            boxes.place(to(*number, target), &[BOB_PHONE, BOB_DESK]);
+        }
+        boxes
+    }
+
+    #[test]
+    fn a_message_stays_until_the_last_device_has_acknowledged() {
+        let mut boxes = boxes(9, &[1, 2, 4], Target::User(BOB));
+        assert_eq!(boxes.after(BOB_PHONE, 1, 9), [2, 4]);
+        let first = boxes.acknowledge(BOB_PHONE, BOB, 2);
+        assert!(first.forgotten.is_empty());
+        assert_eq!(first.delivered.iter().map(|m| m.place.number).collect::<Vec<_>>(), [1, 2]);
+        let second = boxes.acknowledge(BOB_DESK, BOB, 4);
+        assert_eq!(second.forgotten, [1, 2]);
+        assert_eq!(second.delivered.len(), 1, "1 and 2 were delivered before");
+        assert_eq!(boxes.len(), 1);
+    }
+
+    #[test]
+    fn acknowledging_twice_releases_once() {
+        let mut boxes = boxes(9, &[1], Target::User(BOB));
+        boxes.acknowledge(BOB_PHONE, BOB, 1);
+        boxes.acknowledge(BOB_PHONE, BOB, 1);
+        assert_eq!(boxes.len(), 1);
+        assert_eq!(boxes.after(BOB_DESK, 0, 9), [1]);
+    }
+
+    #[test]
+    fn a_copy_for_the_sender_is_no_delivery() {
+        let mut boxes = Mailboxes::new(9);
+        boxes.place(to(1, Target::User(BOB)), &[BOB_PHONE, DeviceId(12)]);
+        assert!(boxes.acknowledge(DeviceId(12), ALICE, 1).delivered.is_empty());
+        assert_eq!(boxes.acknowledge(BOB_PHONE, BOB, 1).delivered.len(), 1);
+    }
+
+    #[test]
+    fn a_full_list_is_skipped_and_the_others_are_not() {
+        let mut boxes = boxes(2, &[1, 2], Target::Room(ROOM));
+        boxes.acknowledge(BOB_DESK, BOB, 1);
+        assert!(!boxes.has_room(BOB_PHONE, 0));
+        assert!(boxes.has_room(BOB_DESK, 0) && !boxes.has_room(BOB_DESK, 1));
+        assert!(boxes.place(to(3, Target::Room(ROOM)), &[BOB_PHONE, BOB_DESK]));
+        assert_eq!(boxes.after(BOB_PHONE, 0, 9), [1, 2]);
+        assert_eq!(boxes.after(BOB_DESK, 0, 9), [2, 3]);
+        assert!(!boxes.place(to(4, Target::Room(ROOM)), &[BOB_PHONE]));
+        assert_eq!(boxes.len(), 3);
+    }
+
+    #[test]
+    fn leaving_takes_what_others_said_only() {
+        let mut boxes = boxes(9, &[1], Target::Room(ROOM));
+        boxes.place(to(2, Target::User(BOB)), &[BOB_PHONE]);
+        let mut own = to(3, Target::Room(ROOM));
+        own.place.sender = BOB;
+        boxes.place(own, &[BOB_PHONE]);
+        assert_eq!(boxes.leave(&[BOB_PHONE, BOB_DESK], BOB, ROOM), [1]);
+        assert_eq!(boxes.after(BOB_PHONE, 0, 9), [2, 3]);
+        assert_eq!(boxes.remove_room(ROOM), [3]);
+        assert_eq!(boxes.remove_device(BOB_PHONE), [2]);
+        assert!(boxes.is_empty());
+    }
+
+    #[test]
+    fn age_ends_a_message() {
+        let mut boxes = boxes(9, &[1, 2, 3], Target::User(BOB));
+        let mut expired = boxes.expire(3);
+        expired.sort_unstable();
+        assert_eq!(expired, [1, 2]);
+        assert_eq!(boxes.after(BOB_PHONE, 0, 9), [3]);
+    }
+}

@@ -1,0 +1,147 @@
+//! What one connection must be told, and how it is woken.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, PoisonError},
+    task::{Context, Poll},
+};
+
+use atomic_waker::AtomicWaker;
+use sordino_core::messages::{CloseReason, Code, NoticeLevel, RoomEventKind};
+
+use crate::store::MessageId;
+
+/// Events that may wait; beyond them the connection doesn't read what it asked for and is closed. Answers
+/// are bounded by the requests in flight, deliveries by the messages sent.
+const EVENTS: usize = 4096;
+/// Room events are dropped beyond so many waiting events: they are news, not stored.
+const NEWS: usize = 256;
+
+/// Something for the client other than a delivery.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Outgoing {
+    /// A message is durable: id, number, time in Unix milliseconds.
+    Accepted(MessageId, u64, u64),
+    /// A message was not taken; seconds to wait, or 0.
+    Refused(MessageId, Code, u32),
+    /// A receiver acknowledged a message; Unix milliseconds.
+    Delivered(MessageId, u64),
+    /// A request with this tag has ended; seconds to wait, or 0.
+    Done(u32, Code, u32),
+    /// Somebody came to a room or left it.
+    RoomEvent(RoomEventKind, Arc<str>, Arc<str>),
+    /// For the person.
+    Notice(NoticeLevel, String),
+}
+
+/// What a connection takes from its outlet.
+#[derive(Debug)]
+pub enum Signal {
+    /// To be sent in this order.
+    Event(Outgoing),
+    /// The mailbox has more.
+    Mail,
+    /// Close, for this reason.
+    Close(CloseReason),
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    events: VecDeque<Outgoing>,
+    mail: bool,
+    close: Option<CloseReason>,
+}
+
+/// The hub's end of a connection.
+#[derive(Debug, Default)]
+pub struct Outlet {
+    queue: Mutex<Queue>,
+    waker: AtomicWaker,
+}
+
+impl Outlet {
+    /// Queues an event.
+    pub fn tell(&self, event: Outgoing) {
+        let mut queue = self.lock();
+        let waiting = queue.events.len();
+        match event {
+            Outgoing::RoomEvent(..) if waiting >= NEWS => return,
+            _ if waiting >= EVENTS => {
+                queue.events.clear();
+                queue.close.get_or_insert(CloseReason::Overloaded);
+            }
+            event => queue.events.push_back(event),
+        }
+        drop(queue);
+        self.waker.wake();
+    }
+
+    /// Says that the mailbox has more.
+    pub fn mail(&self) {
+        let known = std::mem::replace(&mut self.lock().mail, true);
+        if !known {
+            self.waker.wake();
+        }
+    }
+
+    /// Closes the connection; the first reason counts.
+    pub fn close(&self, reason: CloseReason) {
+        self.lock().close.get_or_insert(reason);
+        self.waker.wake();
+    }
+
+    /// Takes the next signal: events first, then mail, then the end.
+    pub fn take(&self) -> Option<Signal> {
+        let mut queue = self.lock();
+        if let Some(event) = queue.events.pop_front() {
+            return Some(Signal::Event(event));
+        }
+        if std::mem::take(&mut queue.mail) {
+            return Some(Signal::Mail);
+        }
+        queue.close.take().map(Signal::Close)
+    }
+
+    /// Ready when [`take`](Self::take) has something.
+    pub fn poll(&self, context: &mut Context<'_>) -> Poll<()> {
+        self.waker.register(context.waker());
+        let queue = self.lock();
+        if queue.mail || queue.close.is_some() || !queue.events.is_empty() {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Queue> {
+        // A queue is consistent between any two of its operations.
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn news_are_dropped_and_answers_are_not() {
+        let outlet = Outlet::default();
+        for n in 0..300 {
+            outlet.tell(Outgoing::RoomEvent(RoomEventKind::Joined, "lobby".into(), "alice".into()));
+            outlet.tell(Outgoing::Done(n, Code::Ok, 0));
+        }
+        let events: Vec<_> = std::iter::from_fn(|| outlet.take()).collect();
+        assert_eq!(events.iter().filter(|s| matches!(s, Signal::Event(Outgoing::Done(..)))).count(), 300);
+        assert_eq!(events.len(), 300 + 128);
+    }
+
+    #[test]
+    fn a_client_that_takes_nothing_is_closed() {
+        let outlet = Outlet::default();
+        for _ in 0..=EVENTS {
+            outlet.tell(Outgoing::Delivered([0; 16], 0));
+        }
+        assert!(matches!(outlet.take(), Some(Signal::Close(CloseReason::Overloaded))));
+        assert!(outlet.take().is_none());
+    }
+}

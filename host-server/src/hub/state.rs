@@ -1,0 +1,440 @@
+//! The hub's decisions, without sockets, clocks or a database.
+//!
+//! A decision (`&self`) says what would change; once that is durable it is applied (`&mut self`). Only the
+//! committer decides, one thing after the other, so nothing can come between the two but acknowledgements,
+//! which only make room.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    mem,
+    sync::Arc,
+};
+
+use sordino_core::messages::{CloseReason, Code, NoticeLevel, RoomEventKind};
+
+use super::{
+    directory::Directory,
+    mailbox::{Mailboxes, Released, Waiting},
+    outlet::{Outgoing, Outlet},
+    presence::{Connected, ConnectionId, Presence},
+    recent::Recent,
+};
+use crate::{
+    config::Limits,
+    store::{
+        AccountId, Batch, Change, DeviceId, Member, Message, MessageId, Place, Room, RoomId, Snapshot, Target,
+    },
+};
+
+/// Where a message is meant to go, by name in canonical form.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Recipient {
+    /// A user.
+    User(Box<str>),
+    /// A room.
+    Room(Box<str>),
+}
+
+/// A message on its way in.
+#[derive(Clone, Debug)]
+pub struct Submission {
+    /// Who gets the answer.
+    pub origin: ConnectionId,
+    /// The sending account.
+    pub account: AccountId,
+    /// The sending device.
+    pub device: DeviceId,
+    /// The sender's choice.
+    pub id: MessageId,
+    /// The receivers.
+    pub recipient: Recipient,
+    /// What the body is.
+    pub format: u8,
+    /// The message.
+    pub body: Box<[u8]>,
+}
+
+/// A message that will be accepted when it is durable.
+#[derive(Clone, Debug)]
+pub struct Draft {
+    /// With number and time.
+    pub message: Arc<Message>,
+    /// Devices whose lists take it; with none it isn't stored.
+    pub takers: Vec<DeviceId>,
+    /// Devices that miss it because their lists are full.
+    pub missers: Vec<DeviceId>,
+    /// The sending connection.
+    pub origin: ConnectionId,
+}
+
+/// What a batch has promised so far.
+#[derive(Debug, Default)]
+pub struct Promised {
+    numbers: u64,
+    coming: HashMap<DeviceId, usize>,
+}
+
+/// A delivery for a session.
+#[derive(Clone, Debug)]
+pub enum Delivery {
+    /// At hand.
+    Ready(Arc<Message>),
+    /// In the store, under this number.
+    Stored(u64),
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct State {
+    /// Accounts, devices, rooms.
+    pub directory: Directory,
+    /// What waits.
+    pub mailboxes: Mailboxes,
+    /// Who is here.
+    pub presence: Presence,
+    recent: Recent,
+    last_number: u64,
+    last_time: u64,
+    unsaved: Unsaved,
+    missed: HashMap<DeviceId, u32>,
+    limits: Limits,
+}
+
+/// Decided without the committer, to be made durable with its next batch. If it gets lost in a crash, messages
+/// are delivered again or stay a little longer.
+#[derive(Debug, Default)]
+struct Unsaved {
+    cursors: BTreeMap<DeviceId, u64>,
+    seen: BTreeMap<DeviceId, u64>,
+    delivered: Vec<(u64, u64)>,
+    forget: Vec<u64>,
+    announced: bool,
+}
+
+impl State {
+    /// What follows from the disk.
+    #[must_use]
+    pub fn new(snapshot: Snapshot, limits: Limits) -> Self {
+        let mut state = Self {
+            directory: Directory::default(),
+            mailboxes: Mailboxes::new(limits.mailbox as usize),
+            presence: Presence::default(),
+            recent: Recent::default(),
+            last_number: snapshot.last_number,
+            last_time: 0,
+            unsaved: Unsaved::default(),
+            missed: HashMap::new(),
+            limits,
+        };
+        let Snapshot { accounts, devices, rooms, members, messages, last_rows, .. } = snapshot;
+        accounts.into_iter().for_each(|a| state.directory.add_account(a));
+        devices.into_iter().for_each(|d| state.directory.add_device(d));
+        rooms.into_iter().for_each(|r| state.directory.add_room(r));
+        members.into_iter().for_each(|m| state.directory.add_member(m));
+        state.directory.set_last_rows(last_rows);
+        for (place, delivered) in messages {
+            let readers = state.directory.readers(&place);
+            if !state.mailboxes.place(Waiting::new(place, delivered > 0, None), &readers) {
+                state.unsaved.forget.push(place.number);
+            }
+            state.last_time = place.time;
+        }
+        state
+    }
+
+    // ---- messages ----
+
+    /// Whether a message can be accepted, and under what number. `now` is in Unix milliseconds.
+    ///
+    /// # Errors
+    /// The code of REFUSED.
+    pub fn accept(&self, submission: &Submission, now: u64, promised: &mut Promised) -> Result<Draft, Code> {
+        let sender = self.directory.person(submission.account).ok_or(Code::NotAllowed)?;
+        let (target, target_name) = self.resolve(submission)?;
+        let place = Place {
+            number: self.last_number + promised.numbers + 1,
+            id: submission.id,
+            time: now.max(self.last_time),
+            sender: submission.account,
+            device: submission.device,
+            target,
+        };
+        let has_room = |device: &DeviceId| {
+            self.mailboxes.has_room(*device, promised.coming.get(device).copied().unwrap_or(0))
+        };
+        let (takers, missers): (Vec<_>, Vec<_>) =
+            self.directory.readers(&place).into_iter().partition(has_room);
+        if !self.reaches_somebody(&place, &takers) {
+            return Err(Code::MailboxFull);
+        }
+        for device in &takers {
+            *promised.coming.entry(*device).or_default() += 1;
+        }
+        promised.numbers += 1;
+        let message = Message {
+            place,
+            sender: Arc::clone(&sender.account.name),
+            target: target_name,
+            format: submission.format,
+            body: submission.body.clone(),
+        };
+        Ok(Draft { message: Arc::new(message), takers, missers, origin: submission.origin })
+    }
+
+    fn resolve(&self, submission: &Submission) -> Result<(Target, Arc<str>), Code> {
+        match &submission.recipient {
+            Recipient::User(name) => {
+                let person = self.directory.person_named(name).ok_or(Code::NotFound)?;
+                // Without a device there is nobody who could ever read it.
+                if person.devices.is_empty() {
+                    return Err(Code::NotFound);
+                }
+                Ok((Target::User(person.account.id), Arc::clone(&person.account.name)))
+            }
+            Recipient::Room(name) => {
+                let room = &self.directory.room_named(name).ok_or(Code::NotFound)?.room;
+                self.directory.member(room.id, submission.account).ok_or(Code::NotMember)?;
+                Ok((Target::Room(room.id), Arc::clone(&room.name)))
+            }
+        }
+    }
+
+    fn reaches_somebody(&self, place: &Place, takers: &[DeviceId]) -> bool {
+        let owners = || takers.iter().filter_map(|d| self.directory.device(*d)).map(|d| d.account);
+        match place.target {
+            Target::User(account) => owners().any(|owner| owner == account),
+            Target::Room(room) => {
+                let alone = self.directory.room(room).is_none_or(|r| r.members.len() == 1);
+                alone || owners().any(|owner| owner != place.sender)
+            }
+        }
+    }
+
+    /// A message is durable: into the lists, to the receiving connections, and the answer to its sender.
+    pub fn publish(&mut self, draft: Draft) {
+        let Draft { message, takers, missers, origin } = draft;
+        let place = message.place;
+        (self.last_number, self.last_time) = (place.number, place.time);
+        for device in missers {
+            *self.missed.entry(device).or_default() += 1;
+        }
+        if self.mailboxes.place(Waiting::new(place, false, Some(origin)), &takers) {
+            self.recent.push(message);
+        }
+        self.tell(origin, Outgoing::Accepted(place.id, place.number, place.time));
+        for device in takers {
+            if let Some(receiver) = self.presence.receiver(device) {
+                receiver.outlet.mail();
+            }
+        }
+    }
+
+    /// A message was accepted before: later news of it go to this connection.
+    pub fn repeat(&mut self, number: u64, origin: ConnectionId) {
+        if let Some(waiting) = self.mailboxes.get_mut(number) {
+            waiting.origin = Some(origin);
+        }
+    }
+
+    /// The next deliveries of a receiving connection, from behind a number.
+    #[must_use]
+    pub fn deliveries(&self, id: ConnectionId, after: u64, most: usize) -> Vec<Delivery> {
+        let Some(connected) = self.presence.get(id).filter(|_| self.presence.is_receiving(id)) else {
+            return Vec::new();
+        };
+        let numbers = self.mailboxes.after(connected.device, after, most);
+        numbers.into_iter().map(|n| self.recent.get(n).map_or(Delivery::Stored(n), Delivery::Ready)).collect()
+    }
+
+    /// A device has acknowledged everything up to a number. True if the committer must hear of it.
+    pub fn acknowledge(&mut self, id: ConnectionId, number: u64, now: u64) -> bool {
+        let Some(connected) = self.presence.get(id) else { return false };
+        let (device, account) = (connected.device, connected.account);
+        let released = self.mailboxes.acknowledge(device, account, number);
+        self.directory.set_cursor(device, number);
+        self.unsaved.cursors.insert(device, number);
+        self.take(released, now);
+        !mem::replace(&mut self.unsaved.announced, true)
+    }
+
+    fn take(&mut self, released: Released, now: u64) {
+        self.unsaved.forget.extend(released.forgotten);
+        for message in released.delivered {
+            let place = message.place;
+            self.unsaved.delivered.push((place.number, now));
+            let origin =
+                message.origin.and_then(|id| self.presence.get(id)).filter(|c| c.device == place.device);
+            if let Some(sender) = origin.or_else(|| self.connection_of(place.device)) {
+                sender.outlet.tell(Outgoing::Delivered(place.id, now));
+            }
+        }
+    }
+
+    fn connection_of(&self, device: DeviceId) -> Option<&Connected> {
+        let owner = self.directory.person(self.directory.device(device)?.account)?;
+        self.presence.of_user(&owner.account.name).map(|(_, c)| c).find(|c| c.device == device)
+    }
+
+    // ---- rooms ----
+
+    /// What a JOIN changes; nothing if the account is a member already.
+    ///
+    /// # Errors
+    /// The code of DONE.
+    pub fn join(&self, account: AccountId, name: &str, now: u64) -> Result<Vec<Change>, Code> {
+        let person = self.directory.person(account).ok_or(Code::NotAllowed)?;
+        let room = self.directory.room_named(name);
+        if room.is_some_and(|r| person.rooms.contains(&r.room.id)) {
+            return Ok(Vec::new());
+        }
+        if person.rooms.len() >= self.limits.rooms_per_account as usize {
+            return Err(Code::TooManyRooms);
+        }
+        let joins = |room: RoomId| Change::Member(Member { room, account, joined_at: self.last_number });
+        match room {
+            Some(room) if room.members.len() >= usize::from(self.limits.room_members) => Err(Code::RoomFull),
+            Some(room) => Ok(vec![joins(room.room.id)]),
+            None if self.directory.rooms() >= self.limits.rooms as usize => Err(Code::TooManyRooms),
+            None => {
+                let room = Room { id: self.directory.next_room(), name: Arc::from(name) };
+                Ok(vec![Change::Room(room.clone(), now), joins(room.id)])
+            }
+        }
+    }
+
+    /// What a LEAVE changes.
+    ///
+    /// # Errors
+    /// The code of DONE.
+    pub fn leave(&self, account: AccountId, name: &str) -> Result<Vec<Change>, Code> {
+        let room = self.directory.room_named(name).ok_or(Code::NotFound)?;
+        self.directory.member(room.room.id, account).ok_or(Code::NotMember)?;
+        let mut changes = vec![Change::NoMember(room.room.id, account)];
+        if room.members.len() == 1 {
+            changes.push(Change::NoRoom(room.room.id));
+        }
+        Ok(changes)
+    }
+
+    /// Tells a room's members that are receiving, but not the connection that caused it.
+    fn announce(&self, event: RoomEventKind, room: RoomId, account: AccountId, cause: Option<ConnectionId>) {
+        let (Some(room), Some(person)) = (self.directory.room(room), self.directory.person(account)) else {
+            return;
+        };
+        for username in room.members.keys() {
+            for (id, connected) in self.presence.of_user(username) {
+                if Some(id) != cause && self.presence.is_receiving(id) {
+                    let event = Outgoing::RoomEvent(
+                        event,
+                        Arc::clone(&room.room.name),
+                        Arc::clone(&person.account.name),
+                    );
+                    connected.outlet.tell(event);
+                }
+            }
+        }
+    }
+
+    // ---- changes ----
+
+    /// A change is durable. `cause` is the connection that asked for it.
+    pub fn apply(&mut self, change: &Change, cause: Option<ConnectionId>) {
+        match change {
+            Change::NoMember(room, account) => {
+                let devices = self.directory.person(*account).map_or_else(Vec::new, |p| p.devices.clone());
+                let forgotten = self.mailboxes.leave(&devices, *account, *room);
+                self.unsaved.forget.extend(forgotten);
+                self.directory.apply(change);
+                self.announce(RoomEventKind::Left, *room, *account, cause);
+            }
+            Change::Member(member) => {
+                self.directory.apply(change);
+                self.announce(RoomEventKind::Joined, member.room, member.account, cause);
+            }
+            Change::NoRoom(room) => {
+                self.unsaved.forget.extend(self.mailboxes.remove_room(*room));
+                self.directory.apply(change);
+            }
+            Change::NoDevice(device) => {
+                self.close_device(*device);
+                self.unsaved.forget.extend(self.mailboxes.remove_device(*device));
+                self.unsaved.cursors.remove(device);
+                self.unsaved.seen.remove(device);
+                self.missed.remove(device);
+                self.directory.apply(change);
+            }
+            _ => self.directory.apply(change),
+        }
+    }
+
+    fn close_device(&self, device: DeviceId) {
+        let Some(owner) = self.directory.device(device).and_then(|d| self.directory.person(d.account)) else {
+            return;
+        };
+        for (_, connected) in self.presence.of_user(&owner.account.name).filter(|(_, c)| c.device == device) {
+            connected.outlet.close(CloseReason::Revoked);
+        }
+    }
+
+    /// Drops what was accepted before a time (Unix milliseconds).
+    pub fn expire(&mut self, before: u64) {
+        self.unsaved.forget.extend(self.mailboxes.expire(before));
+    }
+
+    // ---- connections ----
+
+    /// A device has logged in. `None`: it isn't bound any more, or its account is disabled.
+    pub fn attach(
+        &mut self,
+        device: DeviceId,
+        outlet: Arc<Outlet>,
+        now: u64,
+    ) -> Option<(ConnectionId, Arc<str>, u32)> {
+        let owner =
+            self.directory.person(self.directory.device(device)?.account).filter(|p| !p.account.disabled)?;
+        let username = Arc::clone(&owner.account.name);
+        let account = owner.account.id;
+        self.unsaved.seen.insert(device, now);
+        let id = self.presence.attach(Connected { account, username: Arc::clone(&username), device, outlet });
+        Some((id, username, u32::try_from(self.mailboxes.pending(device)).unwrap_or(u32::MAX)))
+    }
+
+    /// RECEIVE with a window above 0.
+    pub fn receive(&mut self, id: ConnectionId) {
+        self.presence.receive(id);
+        let Some(connected) = self.presence.get(id) else { return };
+        connected.outlet.mail();
+        if let Some(missed) = self.missed.remove(&connected.device) {
+            let text =
+                format!("{missed} messages didn't fit into this device's mailbox and are lost for it.");
+            connected.outlet.tell(Outgoing::Notice(NoticeLevel::Warning, text));
+        }
+    }
+
+    /// Tells one connection something, if it is still there.
+    pub fn tell(&self, id: ConnectionId, event: Outgoing) {
+        if let Some(connected) = self.presence.get(id) {
+            connected.outlet.tell(event);
+        }
+    }
+
+    // ---- the committer's share ----
+
+    /// Moves what acknowledgements have changed into a batch.
+    pub fn drain_unsaved(&mut self, batch: &mut Batch) {
+        let unsaved = mem::take(&mut self.unsaved);
+        batch.cursors.extend(unsaved.cursors);
+        batch.changes.extend(unsaved.seen.into_iter().map(|(device, time)| Change::Seen(device, time)));
+        batch.delivered.extend(unsaved.delivered);
+        batch.forget.extend(unsaved.forget);
+    }
+
+    /// The batch could not be committed: what was drained into it waits for the next one.
+    pub fn restore_unsaved(&mut self, batch: &mut Batch) {
+        for (device, number) in batch.cursors.drain(..) {
+            self.unsaved.cursors.entry(device).and_modify(|n| *n = number.max(*n)).or_insert(number);
+        }
+        self.unsaved.delivered.append(&mut batch.delivered);
+        self.unsaved.forget.append(&mut batch.forget);
+    }
+}
