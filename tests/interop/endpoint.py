@@ -51,7 +51,7 @@ class Endpoint:
             pass
 
     def end_of_stream(self):
-        self._end("truncated" if self.established_at is not None else "handshake")
+        self._end("truncated")
 
     def _end(self, why):
         if self.ended is None:
@@ -254,9 +254,9 @@ class Client(Endpoint):
 
     def _key_answer(self, head, length):
         fixed = 98 + self.suite.dhlen
-        if not fixed + 46 <= length <= fixed + 277:
-            raise s.Failure("length")
         self._expect(head, s.KEY_ANSWER, length)
+        if not fixed + 46 <= length <= fixed + 277:
+            raise s.Untrusted("form")
         if len(self.rx) < 8 + length:
             return False
         answer = s.KeyAnswer.parse(self.suite, self._take(8 + length)[8:])
@@ -346,6 +346,7 @@ class Server(Endpoint):
         static = s.public(suite, self.config.long_lived[suite.number])
         if token != s.gate(suite, static, head, e):
             return self._refuse(s.UNKNOWN_KEY, suite.number)
+        s.check_range(suite, e)
         self.waiting = (head, token, e, c1, static)
         self.events.append(("admit", []))
         return False
@@ -364,7 +365,6 @@ class Server(Endpoint):
 
     def _message_1(self, head, token, e, c1, static):
         suite, config = self.suite, self.config
-        s.check_range(suite, e)
         self.symmetric = s.Symmetric(suite, static)
         for part, what in ((head, "header 1"), (token, "the gate"), (e, "the client's e")):
             self.symmetric.mix_hash(part, what)
@@ -383,7 +383,7 @@ class Server(Endpoint):
         symmetric.mix_hash(e, "the server's e")
         symmetric.mix_key(s.dh(suite, self.exponent, client_e), "ee")
         payload = s.u(self.max_record, 2) + bytes(4) + s.suite_list(self.config.long_lived)
-        payload += self.config.draw("connection-id") + s.u(self.config.unix_time + self.now, 8) + bytes(9)
+        payload += self.config.draw("connection-id") + s.u(self.config.unix_time + self.opened, 8) + bytes(9)
         payload = self._plain("payload-2", payload)
         c2 = symmetric.encrypt_and_hash(payload, "c2")
         self._emit("message 2", ("header", head), ("e", e), ("c2", c2), plain=("payload", payload))
