@@ -13,6 +13,7 @@
 //! | records in place | [`record`], [`aead`] |
 //! | messages and their fields | [`messages`], [`name`], [`wire`] |
 //! | primitives | [`suite`], [`dh`], [`kdf`], [`bytes`] |
+//! | async client driver (feature `drive`) | `drive` |
 //! | limits, errors | [`config`], [`error`] |
 //!
 //! Nothing here allocates, reads a clock, draws its own randomness or panics on input.
@@ -24,6 +25,8 @@ pub mod bytes;
 pub mod config;
 pub mod conn;
 pub mod dh;
+#[cfg(feature = "drive")]
+pub mod drive;
 pub mod entropy;
 pub mod error;
 pub mod event;
