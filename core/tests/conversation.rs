@@ -1,4 +1,11 @@
 //! Both roles in memory: key request, handshake, login, a message, goodbye.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "a test may panic"
+)]
 
 use sordino_core::config::{Millis, Timeouts};
 use sordino_core::entropy::Entropy;
