@@ -48,7 +48,6 @@ FIRST_CONTACT = HANDSHAKE.replace("client start", "client ask\nclient start")
 
 LOGIN = """
 # Alice logs in with her password.
-at 100
 client send AUTH
   method    02
   username  05 "alice"
@@ -161,7 +160,7 @@ client close 1
 
 def conversation(suite_number):
     title = f"# Suite {suite_number}: first contact, login, a direct message, a room, and good-bye."
-    return settings(suite_number, title) + FIRST_CONTACT + LOGIN + CHAT
+    return settings(suite_number, title) + FIRST_CONTACT + "at 100\n" + LOGIN + CHAT
 
 
 def _bad_values(p, dhlen):
@@ -254,15 +253,35 @@ CRAFTED = [
     ("AUTH of 507 bytes", "10 01fb 03 00*506 00 01"),
     ("AUTH with an unknown method", "10 01fc 09 00*507 01"),
     ("AUTH with a byte in its zeros", "10 01fc 03 00*506 01 01"),
+    ("AUTH with a username that isn't UTF-8", "10 01fc 02 01 ff 00*505 01"),
+    ("AUTH with a username of 33 bytes", "10 01fc 02 21 61*33 00*473 01"),
+    ("CLOSE with an unknown reason", "01 0009 63 0000000000000000 00*51 01"),
+]
+
+
+# The same after the login.
+CRAFTED_READY = [
+    ("SEND to a target of kind 3", "20 001a 11*16 03 03 626f62 00 0002 4869 00*34 01"),
+    ("SEND to a name that is none", "20 001a 11*16 01 03 426f62 00 0002 4869 00*34 01"),
+    ("SEND to a user with a name of 2 characters", "20 0019 11*16 01 02 626f 00 0002 4869 00*35 01"),
+    ("SEND whose body ends early", "20 001a 11*16 01 03 626f62 00 0003 4869 00*34 01"),
+    ("RECEIVE with a window of 257", "24 0002 0101 00*58 01"),
+    ("JOIN of a room without a name", "30 0005 00000001 00 00*55 01"),
+    ("AUTH in the phase Ready", "10 01fc 03 00*507 01"),
 ]
 
 
 def crafted(suite_number):
     title = f"# Suite {suite_number}: records with a right tag that are wrong inside."
     text = settings(suite_number, title)
-    text += f"\nscene handshake{HANDSHAKE}done\n"
-    for at, (what, inner) in enumerate(CRAFTED):
-        text += "\nagain handshake\n" if at else "\n"
+    text += _crafted_scenes(f"scene handshake{HANDSHAKE}done\n", "handshake", CRAFTED)
+    return text + _crafted_scenes(f"scene login{HANDSHAKE}{LOGIN}done\n", "login", CRAFTED_READY)
+
+
+def _crafted_scenes(scene, name, crafts):
+    text = "\n" + scene
+    for at, (what, inner) in enumerate(crafts):
+        text += f"\nagain {name}\n" if at else "\n"
         text += f"# {what}\nclient craft\n  inner  {inner}\n"
     return text
 

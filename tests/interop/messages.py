@@ -3,6 +3,7 @@
 The reader is strict: `fields` raises `BadForm` wherever section 7 wants CLOSE 4.
 """
 
+import re
 from dataclasses import dataclass
 
 from sordino import C2S, S2C, number
@@ -30,7 +31,8 @@ def _kind(number_, name, directions, phases, layout="", size=0):
     return Kind(number_, name, directions, phases, tuple(layout.split()), size)
 
 
-# Layout: name:type, type one of a size in bytes, bool, str8, str8<=N, str16<=N, target, list(name:type,...).
+# Layout: name:type, type one of a size in bytes, bool, str8, str16 (with <=N for a limit, ! for bytes
+# that aren't text), user, room, target, listN(name:type,...) with a count of N bytes.
 KINDS = [
     _kind(1, "CLOSE", BOTH, ANY, "reason:1 received:8"),
     _kind(2, "PING", BOTH, ANY, "token:8"),
@@ -54,22 +56,32 @@ KINDS = [
     _kind(36, "RECEIVE", (C2S,), (READY,), "window:2"),
     _kind(
         37, "DELIVER", (S2C,), (READY,),
-        "number:8 id:16 time:8 sender:str8<=32 target:target format:1 total:2 offset:2 part:str16!",
+        "number:8 id:16 time:8 sender:user target:target format:1 total:2 offset:2 part:str16!",
     ),
     _kind(38, "ACK", (C2S,), (READY,), "number:8"),
-    _kind(48, "JOIN", (C2S,), (READY,), "tag:4 room:str8<=32"),
-    _kind(49, "LEAVE", (C2S,), (READY,), "tag:4 room:str8<=32"),
+    _kind(48, "JOIN", (C2S,), (READY,), "tag:4 room:room"),
+    _kind(49, "LEAVE", (C2S,), (READY,), "tag:4 room:room"),
     _kind(50, "DONE", (S2C,), (READY,), "tag:4 code:1 retry-after:4"),
     _kind(51, "LIST_ROOMS", (C2S,), (READY,), "tag:4 after:str8<=32"),
-    _kind(52, "ROOMS", (S2C,), (READY,), "tag:4 more:bool rooms:list2(room:str8<=32,members:2,joined:bool)"),
-    _kind(53, "LIST_MEMBERS", (C2S,), (READY,), "tag:4 room:str8<=32 after:str8<=32"),
+    _kind(52, "ROOMS", (S2C,), (READY,), "tag:4 more:bool rooms:list2(room:room,members:2,joined:bool)"),
+    _kind(53, "LIST_MEMBERS", (C2S,), (READY,), "tag:4 room:room after:str8<=32"),
     _kind(54, "WHO", (C2S,), (READY,), "tag:4 after:str8<=32"),
-    _kind(55, "USERS", (S2C,), (READY,), "tag:4 more:bool users:list2(username:str8<=32,online:bool)"),
-    _kind(56, "ROOM_EVENT", (S2C,), (READY,), "event:1 room:str8<=32 username:str8<=32"),
+    _kind(55, "USERS", (S2C,), (READY,), "tag:4 more:bool users:list2(username:user,online:bool)"),
+    _kind(56, "ROOM_EVENT", (S2C,), (READY,), "event:1 room:room username:user"),
 ]
 BY_NUMBER = {kind.number: kind for kind in KINDS}
 BY_NAME = {kind.name: kind for kind in KINDS}
-CODES = {("AUTH", "method"): (1, 2, 3), ("NOTICE", "level"): (0, 1), ("ROOM_EVENT", "event"): (1, 2)}
+# The numbers that the document lists, where it doesn't list all; anything else is of another form.
+CODES = {
+    ("CLOSE", "reason"): range(1, 10),
+    ("AUTH", "method"): range(1, 4),
+    ("AUTH_RESULT", "code"): range(11),
+    ("NOTICE", "level"): range(2),
+    ("REFUSED", "code"): range(10),
+    ("DONE", "code"): range(10),
+    ("ROOM_EVENT", "event"): (1, 2),
+}
+NAME = re.compile(rb"[a-z0-9._-]*")
 
 
 class _Reader:
@@ -97,7 +109,15 @@ class _Reader:
                 raise BadForm("not UTF-8") from error
         return size + text
 
+    def name(self, shortest):
+        text = self.string("str8<=32")
+        if len(text) <= shortest or not NAME.fullmatch(text[1:]):
+            raise BadForm("not a name")
+        return text
+
     def value(self, type_):
+        if type_ in ("user", "room"):
+            return self.name(3 if type_ == "user" else 1)
         if type_.isdigit():
             return self.take(int(type_))
         if type_ == "bool":
@@ -109,7 +129,7 @@ class _Reader:
             kind = self.take(1)
             if kind[0] not in (1, 2):
                 raise BadForm("kind of target")
-            return kind + self.string("str8<=32")
+            return kind + self.name(3 if kind[0] == 1 else 1)
         return self.string(type_)
 
     def field(self, name, type_):
@@ -131,8 +151,9 @@ def fields(kind, body):
         name, _, type_ = item.partition(":")
         reader.field(name, type_)
     for name, value in reader.parts:
-        if value[0] not in CODES.get((kind.name, name), range(256)) if value else False:
+        if (kind.name, name) in CODES and number(value) not in CODES[kind.name, name]:
             raise BadForm(name)
+    _consistent(kind, dict(reader.parts))
     rest = body[reader.at :]
     if rest and (len(body) != kind.size or any(rest)):
         raise BadForm("bytes after the last field")
@@ -141,6 +162,22 @@ def fields(kind, body):
     if rest:
         reader.parts.append(("zeros", rest))
     return reader.parts
+
+
+def _consistent(kind, part):
+    """Limits that concern values or several fields."""
+    value = {name: number(data) for name, data in part.items() if len(data) <= 8}
+    if kind.name == "RECEIVE" and value["window"] > 256:
+        raise BadForm("window")
+    if kind.name == "DELIVER":
+        size = len(part["part"]) - 2
+        if not 1 <= value["total"] <= 15360 or size == 0 or value["offset"] + size > value["total"]:
+            raise BadForm("part")
+    if kind.name == "AUTH_RESULT":
+        if value["code"] and (value["device-id"] or value["pending"] or part["username"] != b"\0"):
+            raise BadForm("a refusal that names an account")
+        if value["retry-after"] and value["code"] not in (2, 9):
+            raise BadForm("retry after")
 
 
 def encode(kind, parts):
