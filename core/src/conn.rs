@@ -353,7 +353,7 @@ impl<R: Role, S: Suite> Conn<R, S> {
     }
 
     fn step_handshake(&mut self, rx: &mut RxBuf<'_>, io: &mut Io<'_, '_>) -> Result<Step, Error> {
-        let Stage::Handshake(state) = &self.phase else { return Err(Error::Misuse(Misuse::Stale)) };
+        let Stage::Handshake(state) = &mut self.phase else { return Err(Error::Misuse(Misuse::Stale)) };
         // The ERROR that a refusal would write must find room at any time.
         if let Err(room) = io.tx.room(state.room().max(ERROR_LEN)) {
             return Ok(Step::NeedOutput(room));
@@ -364,10 +364,6 @@ impl<R: Role, S: Suite> Conn<R, S> {
                 Some(total) => total,
                 None => return Ok(Step::NeedInput),
             },
-        };
-        let lost = Stage::Ended(Err(Error::Misuse(Misuse::Stale)));
-        let Stage::Handshake(state) = core::mem::replace(&mut self.phase, lost) else {
-            return Err(Error::Misuse(Misuse::Stale));
         };
         let message = rx.filled_mut().get_mut(..total).unwrap_or_default();
         match state.handle(message, io)? {

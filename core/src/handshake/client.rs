@@ -75,7 +75,7 @@ impl<S: Suite> Handshake<S> for ClientHandshake<S> {
         })
     }
 
-    fn handle(self, message: &mut [u8], io: &mut Io<'_, '_>) -> Result<Outcome<Self, S>, Error> {
+    fn handle(&mut self, message: &mut [u8], io: &mut Io<'_, '_>) -> Result<Outcome<Self, S>, Error> {
         match self {
             Self::Start(start) => start.send(io).map(|wait| Outcome::Continue(Self::Wait2(wait))),
             Self::Wait2(wait) => wait.handle(message, io),
@@ -85,9 +85,9 @@ impl<S: Suite> Handshake<S> for ClientHandshake<S> {
 
 impl<S: Suite> Start<S> {
     /// Two exponentiations: e and es.
-    fn send(self, io: &mut Io<'_, '_>) -> Result<Wait2<S>, Error> {
-        let ClientConfig { server, device, device_public, counter, .. } = self.config;
-        let e = ephemeral::<S>(io.rng, &device, counter)?;
+    fn send(&self, io: &mut Io<'_, '_>) -> Result<Wait2<S>, Error> {
+        let ClientConfig { server, device, device_public, counter, .. } = &self.config;
+        let e = ephemeral::<S>(io.rng, device, *counter)?;
         let e_public = e.public();
         let header = Header { kind: Kind::Message1, suite: S::ID, length: message1_len::<S>() };
         let header = header.encode().ok_or(Error::Misuse(Misuse::Parameter))?;
@@ -112,13 +112,19 @@ impl<S: Suite> Start<S> {
             |plain| copy(plain, &offer),
             |buf| state.encrypt_and_hash(&mut keys, buf, PAYLOAD1),
         )?;
-        Ok(Wait2 { state, e, device, device_public, offer: self.offer })
+        Ok(Wait2 {
+            state,
+            e,
+            device: device.clone(),
+            device_public: device_public.clone(),
+            offer: self.offer,
+        })
     }
 }
 
 impl<S: Suite> Wait2<S> {
     /// Two exponentiations: ee and se.
-    fn handle<H>(mut self, message: &mut [u8], io: &mut Io<'_, '_>) -> Result<Outcome<H, S>, Error> {
+    fn handle<H>(&mut self, message: &mut [u8], io: &mut Io<'_, '_>) -> Result<Outcome<H, S>, Error> {
         let (header, body) = message.split_at_mut_checked(HEADER_LEN).ok_or(LENGTH)?;
         let (re, payload) = body.split_at_mut_checked(dh_len::<S>()).ok_or(LENGTH)?;
         let server_e = public::<S>(re)?;

@@ -1,6 +1,7 @@
 //! Noise XK over finite-field Diffie-Hellman (`docs/PROTOCOL.md`, section 5).
 //!
-//! One struct for each state, consumed by the step that leaves it.
+//! One struct for each state. A step makes the next state, and the old one is erased where it stands: moving it
+//! out would leave its secrets behind.
 
 pub(crate) mod client;
 pub(crate) mod server;
@@ -214,5 +215,5 @@ pub trait Handshake<S: Suite>: Sized {
     fn room(&self) -> usize;
 
     /// Takes the step. The message is whole and has the expected type and length; there is room.
-    fn handle(self, message: &mut [u8], io: &mut Io<'_, '_>) -> Result<Outcome<Self, S>, Error>;
+    fn handle(&mut self, message: &mut [u8], io: &mut Io<'_, '_>) -> Result<Outcome<Self, S>, Error>;
 }

@@ -36,6 +36,7 @@ pub enum ServerHandshake<S: Suite> {
 }
 
 /// Message 1 is awaited, or there and not answered.
+#[derive(Clone)]
 pub struct Start<S: Suite> {
     secret: SecretKey<S>,
     gate_key: S::Hash,
@@ -85,10 +86,11 @@ impl<S: Suite> Handshake<S> for ServerHandshake<S> {
         }
     }
 
-    fn handle(self, message: &mut [u8], io: &mut Io<'_, '_>) -> Result<Outcome<Self, S>, Error> {
+    fn handle(&mut self, message: &mut [u8], io: &mut Io<'_, '_>) -> Result<Outcome<Self, S>, Error> {
         match self {
             Self::Gate(start) => {
-                start.check_gate(message, io).map(|start| Outcome::Admit(Self::Admitted(start)))
+                start.check_gate(message, io)?;
+                Ok(Outcome::Admit(Self::Admitted(start.clone())))
             }
             Self::Admitted(start) => {
                 start.handle(message, io).map(|wait| Outcome::Continue(Self::Wait3(wait)))
@@ -100,7 +102,7 @@ impl<S: Suite> Handshake<S> for ServerHandshake<S> {
 
 impl<S: Suite> Start<S> {
     /// No exponentiation: turns away those who did not ask for the key, and values out of range.
-    fn check_gate(self, message: &[u8], io: &mut Io<'_, '_>) -> Result<Self, Error> {
+    fn check_gate(&self, message: &[u8], io: &mut Io<'_, '_>) -> Result<(), Error> {
         let (header, body) = message.split_at_checked(HEADER_LEN).ok_or(LENGTH)?;
         let (gate, rest) = body.split_first_chunk::<GATE_LEN>().ok_or(LENGTH)?;
         let e = rest.get(..dh_len::<S>()).ok_or(LENGTH)?;
@@ -111,12 +113,11 @@ impl<S: Suite> Start<S> {
             io.put_error(S::ID, ErrorCode::UnknownKey)?;
             return Err(Error::Peer(PeerFault::Gate));
         }
-        public::<S>(e)?;
-        Ok(self)
+        public::<S>(e).map(|_| ())
     }
 
     /// Three exponentiations: es, e and ee.
-    fn handle(mut self, message: &mut [u8], io: &mut Io<'_, '_>) -> Result<Wait3<S>, Error> {
+    fn handle(&mut self, message: &mut [u8], io: &mut Io<'_, '_>) -> Result<Wait3<S>, Error> {
         let (header, body) = message.split_at_mut_checked(HEADER_LEN).ok_or(LENGTH)?;
         let (gate, rest) = body.split_at_mut_checked(GATE_LEN).ok_or(LENGTH)?;
         let (re, payload) = rest.split_at_mut_checked(dh_len::<S>()).ok_or(LENGTH)?;
@@ -147,7 +148,13 @@ impl<S: Suite> Start<S> {
             |plain| plain.copy_from_slice(&hello),
             |buf| state.encrypt_and_hash(&mut keys, buf, PAYLOAD2),
         )?;
-        Ok(Wait3 { state: self.state, keys, e, own_max: self.offer.max_record, peer_max: peer.max_record })
+        Ok(Wait3 {
+            state: self.state.clone(),
+            keys,
+            e,
+            own_max: self.offer.max_record,
+            peer_max: peer.max_record,
+        })
     }
 
     /// Payload 2.
@@ -166,7 +173,7 @@ impl<S: Suite> Start<S> {
 
 impl<S: Suite> Wait3<S> {
     /// One exponentiation: se.
-    fn handle<H>(mut self, message: &mut [u8]) -> Result<Outcome<H, S>, Error> {
+    fn handle<H>(&mut self, message: &mut [u8]) -> Result<Outcome<H, S>, Error> {
         let (header, body) = message.split_at_mut_checked(HEADER_LEN).ok_or(LENGTH)?;
         let (sealed, payload) = body.split_at_mut_checked(static_len::<S>()).ok_or(LENGTH)?;
         self.state.mix_hash(&[header]);

@@ -71,8 +71,8 @@ impl<S: Suite> Symmetric<S> {
         if plain.len() == len { Ok(plain) } else { Err(Error::Peer(PeerFault::Handshake)) }
     }
 
-    /// Epoch 0 secrets, client to server first. The state is erased.
-    pub fn split(self) -> (Secret<S::Hash>, Secret<S::Hash>) {
+    /// Epoch 0 secrets, client to server first.
+    pub fn split(&self) -> (Secret<S::Hash>, Secret<S::Hash>) {
         kdf::noise::<S>(&self.ck, &[])
     }
 }
