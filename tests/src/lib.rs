@@ -1,1 +1,3 @@
 //! What the tests of Sordino share.
+
+pub mod fuzz_bodies;
