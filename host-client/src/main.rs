@@ -1,3 +1,7 @@
 //! The `sordino` command.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    sordino::run(std::env::args_os()).into()
+}

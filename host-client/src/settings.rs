@@ -62,7 +62,8 @@ impl Settings {
         if let Some(suite) = file.suite.filter(|suite| !(1..=2).contains(suite)) {
             return Err(malformed(format!("suite = {suite}: it is 1 or 2")));
         }
-        let suite = common.suite.or(file.suite).or(account.as_ref().map(|a| a.suite)).unwrap_or(DEFAULT_SUITE);
+        let suite =
+            common.suite.or(file.suite).or(account.as_ref().map(|a| a.suite)).unwrap_or(DEFAULT_SUITE);
         Ok(Self { home, account, server, fingerprint: common.fingerprint.or(from_file), suite })
     }
 }

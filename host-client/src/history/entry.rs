@@ -1,13 +1,11 @@
 //! A message as the history holds it and as people and scripts see it.
 
 use serde::Serialize;
+pub use sordino_core::messages::MessageId as Id;
 
 use crate::failure::{Failure, Result};
 use crate::text::output;
 use crate::text::target::Target;
-
-/// A message id, chosen by its sender (PROTOCOL.md section 9).
-pub type Id = [u8; 16];
 
 /// How far an own message has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,7 +32,9 @@ impl State {
     }
 
     fn from_name(name: &str) -> Option<Self> {
-        [Self::Queued, Self::Accepted, Self::Delivered, Self::Failed].into_iter().find(|state| state.name() == name)
+        [Self::Queued, Self::Accepted, Self::Delivered, Self::Failed]
+            .into_iter()
+            .find(|state| state.name() == name)
     }
 }
 
@@ -87,10 +87,14 @@ impl Entry {
         let (time, sender, target) = (output::clock(self.time), &self.sender, &self.target);
         let body = match self.format {
             0 => output::sanitise(&self.text()).into_owned(),
-            format => format!("({} bytes of format {format}, which this version can't show)", self.body.len()),
+            format => {
+                format!("({} bytes of format {format}, which this version can't show)", self.body.len())
+            }
         };
         match self.state {
-            Some(state @ (State::Queued | State::Failed)) => format!("{time} {sender} → {target}: {body} ({})", state.name()),
+            Some(state @ (State::Queued | State::Failed)) => {
+                format!("{time} {sender} → {target}: {body} ({})", state.name())
+            }
             _ => format!("{time} {sender} → {target}: {body}"),
         }
     }
@@ -128,7 +132,8 @@ impl TryFrom<Row> for Entry {
     type Error = Failure;
 
     fn try_from(row: Row) -> Result<Self> {
-        let damaged = || Failure::failed("the local history is damaged: a row has a value that no version writes");
+        let damaged =
+            || Failure::failed("the local history is damaged: a row has a value that no version writes");
         let state = match &row.state {
             Some(name) => Some(State::from_name(name).ok_or_else(damaged)?),
             None => None,

@@ -5,7 +5,9 @@ mod entry;
 use std::path::Path;
 use std::time::Duration;
 
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
+};
 
 pub use entry::{Entry, Id, State};
 
@@ -42,7 +44,9 @@ impl History {
     /// # Errors
     /// Exit code 1 when the file can't be opened or isn't a history.
     pub async fn open(path: &Path) -> Result<Self> {
-        let fail = |e: &dyn std::fmt::Display| Failure::failed(format!("the history {} can't be opened: {e}", path.display()));
+        let fail = |e: &dyn std::fmt::Display| {
+            Failure::failed(format!("the history {} can't be opened: {e}", path.display()))
+        };
         // SQLite would take the mode from the umask; its journal files copy the mode of the database.
         crate::home::open_private(path).map_err(|e| fail(&e))?;
         let options = SqliteConnectOptions::new()
@@ -50,7 +54,8 @@ impl History {
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
             .busy_timeout(BUSY);
-        let pool = SqlitePoolOptions::new().max_connections(1).connect_with(options).await.map_err(|e| fail(&e))?;
+        let pool =
+            SqlitePoolOptions::new().max_connections(1).connect_with(options).await.map_err(|e| fail(&e))?;
         sqlx::migrate!().run(&pool).await.map_err(|e| fail(&e))?;
         Ok(Self { pool })
     }
@@ -64,11 +69,12 @@ impl History {
         let mut connection = self.pool.acquire().await?;
         for (at, entry) in entries.iter().enumerate() {
             let earlier = entries.iter().take(at).any(|e| e.id == entry.id && e.sender == entry.sender);
-            let shown: Option<bool> = sqlx::query_scalar("SELECT shown FROM messages WHERE sender = ? AND id = ?")
-                .bind(&entry.sender)
-                .bind(&entry.id[..])
-                .fetch_optional(&mut *connection)
-                .await?;
+            let shown: Option<bool> =
+                sqlx::query_scalar("SELECT shown FROM messages WHERE sender = ? AND id = ?")
+                    .bind(&entry.sender)
+                    .bind(&entry.id[..])
+                    .fetch_optional(&mut *connection)
+                    .await?;
             unseen.push(!earlier && shown != Some(true));
         }
         Ok(unseen)
@@ -150,6 +156,18 @@ impl History {
             .bind(state.name())
             .bind(sender)
             .bind(&id[..])
+            .execute(&self.pool)
+            .await?;
+        Ok(())
+    }
+
+    /// Marks what an earlier process left queued as failed: nobody sends it any more. Only one process queues at a
+    /// time, the one that holds the home's receive lock.
+    ///
+    /// # Errors
+    /// Exit code 1 when the database fails.
+    pub async fn give_up_queued(&self) -> Result<()> {
+        sqlx::query("UPDATE messages SET state = 'failed' WHERE state = 'queued'")
             .execute(&self.pool)
             .await?;
         Ok(())

@@ -8,19 +8,20 @@ use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, Zeroizing};
 
 use super::files;
-use crate::failure::{Failure, Result};
+use crate::failure::Result;
 
 pub const FILE: &str = "device.toml";
 pub const COUNTER: &str = "counter";
 
-/// The private exponents, in hexadecimal. One for each suite that was ever used from this home.
+/// Private exponent ‖ public key in hexadecimal, for each suite that was ever used from this home. The public key
+/// saves an exponentiation at each connection.
 #[derive(Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct DeviceKeys {
-    /// Suite 1, 32 bytes.
+    /// 32 + 256 bytes.
     #[serde(skip_serializing_if = "Option::is_none")]
     suite1: Option<String>,
-    /// Suite 2, 40 bytes.
+    /// 40 + 384 bytes.
     #[serde(skip_serializing_if = "Option::is_none")]
     suite2: Option<String>,
 }
@@ -46,7 +47,7 @@ pub fn key(
 ) -> Result<Zeroizing<Vec<u8>>> {
     let mut keys: DeviceKeys = files::read_toml(path)?.unwrap_or_default();
     if let Some(hexadecimal) = keys.slot(suite) {
-        return hex::decode(hexadecimal).map(Zeroizing::new).map_err(|_| damaged(path));
+        return hex::decode(hexadecimal).map(Zeroizing::new).map_err(|_| files::damaged(path));
     }
     let fresh = make()?;
     *keys.slot(suite) = Some(hex::encode(&*fresh));
@@ -58,16 +59,12 @@ pub fn key(
 /// from a backup.
 pub fn reserve_counters(path: &Path, count: u64) -> Result<Range<u64>> {
     let stored = match files::read(path)? {
-        Some(text) => text.trim().parse().map_err(|_| damaged(path))?,
+        Some(text) => text.trim().parse().map_err(|_| files::damaged(path))?,
         None => 0,
     };
     let clock = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_micros() as u64);
     let start = clock.max(stored);
-    let end = start.checked_add(count).ok_or_else(|| damaged(path))?;
+    let end = start.checked_add(count).ok_or_else(|| files::damaged(path))?;
     files::write(path, format!("{end}\n").as_bytes())?;
     Ok(start..end)
-}
-
-fn damaged(path: &Path) -> Failure {
-    Failure::failed(format!("{} is damaged; restore it from a backup, or move it away to start anew", path.display()))
 }

@@ -52,9 +52,13 @@ fn temporary_name(path: &Path) -> PathBuf {
 pub fn read_toml<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
     let Some(text) = read(path)? else { return Ok(None) };
     // The parser's own message quotes the line, which in a key file is a secret.
-    toml::from_str(&text).map(Some).map_err(|_| {
-        Failure::failed(format!("{} is damaged; restore it from a backup, or move it away to start anew", path.display()))
-    })
+    toml::from_str(&text).map(Some).map_err(|_| damaged(path))
+}
+
+/// A file that isn't as it was written.
+pub fn damaged(path: &Path) -> Failure {
+    let path = path.display();
+    Failure::failed(format!("{path} is damaged; restore it from a backup, or move it away to start anew"))
 }
 
 /// Writes a TOML file.

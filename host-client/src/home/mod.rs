@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 pub use files::open_private;
-pub use server::{KnownServer, StaticKey};
+pub use server::KnownServer;
 
 use crate::failure::{Failure, Result};
 use crate::text::output::note;
@@ -68,7 +68,10 @@ impl Home {
         if ours {
             fs::set_permissions(&self.dir, fs::Permissions::from_mode(0o700))
         } else {
-            note(&format!("warning: others may enter {} (mode {mode:04o}); chmod 700 it", self.dir.display()));
+            note(&format!(
+                "warning: others may enter {} (mode {mode:04o}); chmod 700 it",
+                self.dir.display()
+            ));
             Ok(())
         }
     }
@@ -95,11 +98,16 @@ impl Home {
         files::write_toml(&self.path(ACCOUNT), account)
     }
 
-    /// This device's key of a suite: its private exponent as stored. `make` is called once in a home's life for each suite.
+    /// This device's key of a suite, private exponent ‖ public key. `make` is called once in a home's life for each
+    /// suite.
     ///
     /// # Errors
     /// Exit code 1 when the file is damaged or the disk refuses.
-    pub fn device_key(&self, suite: u8, make: impl FnOnce() -> Result<Zeroizing<Vec<u8>>>) -> Result<Zeroizing<Vec<u8>>> {
+    pub fn device_key(
+        &self,
+        suite: u8,
+        make: impl FnOnce() -> Result<Zeroizing<Vec<u8>>>,
+    ) -> Result<Zeroizing<Vec<u8>>> {
         let _lock = self.lock()?;
         device::key(&self.path(device::FILE), suite, make)
     }
@@ -118,7 +126,7 @@ impl Home {
     /// # Errors
     /// Exit code 1 when the file is unreadable or damaged.
     pub fn server(&self) -> Result<Option<KnownServer>> {
-        files::read_toml(&self.path(server::FILE))
+        server::read(&self.path(server::FILE))
     }
 
     /// Pins a server, or follows its key rotation. A pin of another root, or of a newer version, isn't overwritten.

@@ -2,8 +2,7 @@
 
 use std::{fmt, net::Ipv6Addr, str::FromStr};
 
-/// The default port (PROTOCOL.md section 1).
-pub const DEFAULT_PORT: u16 = 12345;
+use sordino_core::config::DEFAULT_PORT;
 
 /// A host name or address, with a port.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,7 +38,9 @@ impl FromStr for Address {
             return Ok(Self { host: text.into(), port: DEFAULT_PORT });
         }
         let (host, port) = match text.strip_prefix('[') {
-            Some(rest) => rest.split_once(']').map(|(host, port)| (host, port.strip_prefix(':'))).ok_or_else(wrong)?,
+            Some(rest) => {
+                rest.split_once(']').map(|(host, port)| (host, port.strip_prefix(':'))).ok_or_else(wrong)?
+            }
             None => text.split_once(':').map_or((text, None), |(host, port)| (host, Some(port))),
         };
         let port = match port {
@@ -47,7 +48,9 @@ impl FromStr for Address {
             None => DEFAULT_PORT,
         };
         let bracketed = text.starts_with('[');
-        let plausible = |c: char| !c.is_whitespace() && !c.is_control() && (bracketed || c != ':') && c != '@' && c != '#';
+        let plausible = |c: char| {
+            !c.is_whitespace() && !c.is_control() && (bracketed || c != ':') && c != '@' && c != '#'
+        };
         if host.is_empty() || !host.chars().all(plausible) {
             return Err(wrong());
         }

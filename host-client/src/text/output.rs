@@ -47,7 +47,8 @@ pub fn clock(unix_ms: u64) -> String {
 
 /// A hexadecimal fingerprint in groups of eight, as people compare it.
 pub fn grouped(fingerprint: &str) -> String {
-    let groups: Vec<&str> = fingerprint.as_bytes().chunks(8).filter_map(|group| str::from_utf8(group).ok()).collect();
+    let groups: Vec<&str> =
+        fingerprint.as_bytes().chunks(8).filter_map(|group| str::from_utf8(group).ok()).collect();
     groups.join(" ")
 }
 

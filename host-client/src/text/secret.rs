@@ -5,13 +5,11 @@ use std::io::{self, IsTerminal, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+use sordino_core::config::MAX_PASSWORD;
 use zeroize::Zeroizing;
 
 use super::output::note;
 use crate::failure::{Failure, Result};
-
-/// Longest password that the protocol carries, in bytes (PROTOCOL.md section 8).
-const PASSWORD_MAX: usize = 128;
 
 /// Reads a password file, or standard input for `-`. One trailing newline is dropped; a file that others may read
 /// draws a warning.
@@ -19,8 +17,8 @@ const PASSWORD_MAX: usize = 128;
 /// # Errors
 /// Exit code 1 when the file can't be read, 2 when it is empty, too long or not text.
 pub fn read_file(path: &Path) -> Result<Zeroizing<String>> {
-    let mut raw = Zeroizing::new(Vec::with_capacity(PASSWORD_MAX + 2));
-    let limit = PASSWORD_MAX as u64 + 3;
+    let mut raw = Zeroizing::new(Vec::with_capacity(MAX_PASSWORD + 2));
+    let limit = MAX_PASSWORD as u64 + 3;
     let read = if path.as_os_str() == "-" {
         io::stdin().lock().take(limit).read_to_end(&mut raw)
     } else {
@@ -48,20 +46,29 @@ fn warn_if_loose(file: &File, path: &Path) {
     }
 }
 
-/// Asks for a password without echo.
+/// Asks for a password without echo. Where standard input is no terminal, its next line is the answer.
 ///
 /// # Errors
-/// Exit code 2 without a terminal, for an empty or a too long password.
+/// Exit code 2 for no, an empty or a too long password.
 pub fn prompt(question: &str) -> Result<Zeroizing<String>> {
-    if !io::stdin().is_terminal() {
-        return Err(Failure::usage("a password is needed and there is no terminal to ask on: give --password-file"));
-    }
-    let text = Zeroizing::new(
+    let text = if io::stdin().is_terminal() {
         rpassword::prompt_password(question)
-            .map_err(|e| Failure::failed(format!("reading the password from the terminal failed: {e}")))?,
-    );
+            .map(Zeroizing::new)
+            .map_err(|e| Failure::failed(format!("reading the password from the terminal failed: {e}")))?
+    } else {
+        piped_line()?
+    };
     check(&text)?;
     Ok(text)
+}
+
+fn piped_line() -> Result<Zeroizing<String>> {
+    let mut line = Zeroizing::new(String::with_capacity(MAX_PASSWORD + 2));
+    match io::stdin().read_line(&mut line) {
+        Ok(0) => Err(Failure::usage("a password is needed and nobody is there to ask: give --password-file")),
+        Ok(_) => Ok(Zeroizing::new(line.trim_end_matches(['\r', '\n']).to_owned())),
+        Err(e) => Err(Failure::failed(format!("the password can't be read from standard input: {e}"))),
+    }
 }
 
 /// Asks for a new password, twice.
@@ -80,7 +87,7 @@ pub fn prompt_new() -> Result<Zeroizing<String>> {
 fn check(password: &str) -> Result<()> {
     match password.len() {
         0 => Err(Failure::usage("the password is empty")),
-        1..=PASSWORD_MAX => Ok(()),
-        _ => Err(Failure::usage(format!("the password is longer than {PASSWORD_MAX} bytes"))),
+        1..=MAX_PASSWORD => Ok(()),
+        _ => Err(Failure::usage(format!("the password is longer than {MAX_PASSWORD} bytes"))),
     }
 }

@@ -2,6 +2,9 @@
 
 use std::{fmt, str::FromStr};
 
+use sordino_core::config::{MAX_ROOM, MAX_USERNAME, MIN_USERNAME};
+use sordino_core::name;
+
 /// A user or a room, with its name in canonical form and without the sigil.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Target {
@@ -12,10 +15,31 @@ pub enum Target {
 }
 
 impl Target {
+    /// The form that a message carries.
+    ///
+    /// # Errors
+    /// The sentence of [`username`] or [`room`] for a target that wasn't parsed.
+    pub fn borrowed(&self) -> Result<name::Target<'_>, String> {
+        let borrowed = match self {
+            Self::User(user) => name::Username::new(user).map(name::Target::User),
+            Self::Room(room) => name::RoomName::new(room).map(name::Target::Room),
+        };
+        borrowed.ok_or_else(|| format!("{self} isn't in canonical form"))
+    }
+
     /// The name without its sigil.
     pub fn name(&self) -> &str {
         match self {
             Self::User(name) | Self::Room(name) => name,
+        }
+    }
+}
+
+impl From<name::Target<'_>> for Target {
+    fn from(target: name::Target<'_>) -> Self {
+        match target {
+            name::Target::User(user) => Self::User(user.as_str().to_owned()),
+            name::Target::Room(room) => Self::Room(room.as_str().to_owned()),
         }
     }
 }
@@ -34,8 +58,8 @@ impl FromStr for Target {
 
     /// Folds ASCII upper case.
     fn from_str(text: &str) -> Result<Self, String> {
-        if let Some(name) = text.strip_prefix('@') {
-            username(name).map(Self::User)
+        if text.starts_with('@') {
+            username(text).map(Self::User)
         } else if text.starts_with('#') {
             room(text).map(Self::Room)
         } else {
@@ -49,7 +73,13 @@ impl FromStr for Target {
 /// # Errors
 /// A sentence that says which rule of PROTOCOL.md section 1 is broken.
 pub fn username(text: &str) -> Result<String, String> {
-    name(text.strip_prefix('@').unwrap_or(text), "a username", 3)
+    let folded = text.strip_prefix('@').unwrap_or(text).to_ascii_lowercase();
+    match name::Username::new(&folded) {
+        Some(_) => Ok(folded),
+        None => Err(format!(
+            "{text:?}: a username is {MIN_USERNAME} to {MAX_USERNAME} characters of a-z 0-9 . _ -"
+        )),
+    }
 }
 
 /// A room name, with or without `#`, folded.
@@ -57,15 +87,9 @@ pub fn username(text: &str) -> Result<String, String> {
 /// # Errors
 /// A sentence that says which rule of PROTOCOL.md section 1 is broken.
 pub fn room(text: &str) -> Result<String, String> {
-    name(text.strip_prefix('#').unwrap_or(text), "a room name", 1)
-}
-
-fn name(text: &str, what: &str, shortest: usize) -> Result<String, String> {
-    let folded = text.to_ascii_lowercase();
-    let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'.' | b'_' | b'-');
-    if (shortest..=32).contains(&folded.len()) && folded.bytes().all(allowed) {
-        Ok(folded)
-    } else {
-        Err(format!("{text:?}: {what} is {shortest} to 32 characters of a-z 0-9 . _ -"))
+    let folded = text.strip_prefix('#').unwrap_or(text).to_ascii_lowercase();
+    match name::RoomName::new(&folded) {
+        Some(_) => Ok(folded),
+        None => Err(format!("{text:?}: a room name is 1 to {MAX_ROOM} characters of a-z 0-9 . _ -")),
     }
 }
