@@ -56,7 +56,7 @@ fn signed<S: ServedSuite>(bytes: &[u8]) {
 }
 
 /// The same under a pin: a version that equals the pinned one must list the same keys.
-fn pinned<S: ServedSuite>(body: &[u8], expected: Option<(u32, Vec<(u8, [u8; 32])>)>) {
+fn pinned<S: ServedSuite>(body: &[u8], expected: Option<Signed>) {
     let pin = &served().1;
     let current = expected.is_some_and(|(version, keys)| {
         version > STATEMENT_VERSION || (version == STATEMENT_VERSION && keys == pin.statement.keys())
@@ -64,8 +64,11 @@ fn pinned<S: ServedSuite>(body: &[u8], expected: Option<(u32, Vec<(u8, [u8; 32])
     assert_eq!(check_key_answer::<S>(body, Trust::Pinned(pin)).is_ok(), current);
 }
 
-/// Version and keys of a statement, read by the table in section 4; `None` if it is malformed.
-fn statement(bytes: &[u8]) -> Option<(u32, Vec<(u8, [u8; 32])>)> {
+/// Version, and the listed suites with their key ids.
+type Signed = (u32, Vec<(u8, [u8; 32])>);
+
+/// A statement read by the table in section 4; `None` if it is malformed.
+fn statement(bytes: &[u8]) -> Option<Signed> {
     let (version, rest) = bytes.split_first_chunk::<4>()?;
     let (_date, rest) = rest.split_first_chunk::<8>()?;
     let (&count, rest) = rest.split_first()?;

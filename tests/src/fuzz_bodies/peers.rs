@@ -182,8 +182,8 @@ pub trait Side {
 
 enum ServerStage {
     Start(Acceptor),
-    One(Conn<Server, Suite1>),
-    Two(Conn<Server, Suite2>),
+    One(Box<Conn<Server, Suite1>>),
+    Two(Box<Conn<Server, Suite2>>),
 }
 
 /// A server that admits everybody and logs everybody in.
@@ -207,8 +207,8 @@ impl ServerSide {
             Ok(Accept::NeedInput) => return false,
             Ok(Accept::Progressed) => return self.accept(),
             Ok(Accept::NeedOutput(room)) => panic!("{room:?} in an empty output"),
-            Ok(Accept::Suite1) => ServerStage::One(acceptor.connection(identity).expect("offered")),
-            Ok(Accept::Suite2) => ServerStage::Two(acceptor.connection(identity).expect("offered")),
+            Ok(Accept::Suite1) => ServerStage::One(Box::new(acceptor.connection(identity).expect("offered"))),
+            Ok(Accept::Suite2) => ServerStage::Two(Box::new(acceptor.connection(identity).expect("offered"))),
             Err(error) => {
                 self.link.end = Some(Err(error));
                 return false;
