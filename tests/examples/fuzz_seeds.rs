@@ -92,29 +92,70 @@ fn identity() -> std::io::Result<()> {
         let key_len = if suite == 1 { 256 } else { 384 };
         let body = &answer[..34 + statement_len + 64 + key_len];
         write("identity", &format!("answer-suite{suite}"), &[&[suite - 1], body])?;
-        write("identity", &format!("statement-signed-suite{suite}"), &[&[suite + 1], statement])?;
-        write("identity", &format!("other-version-suite{suite}"), &[&[suite + 1, 0, 0, 0], &statement[3..]])?;
+        let mut forged = body.to_vec();
+        forged[34 + 11] ^= 1;
+        write("identity", &format!("forged-date-suite{suite}"), &[&[suite - 1], &forged])?;
+        statements(suite, statement)?;
         write("identity", "pin", &[&[4], root, statement])?;
         write("identity", "statement", &[&[5], statement])?;
     }
     Ok(())
 }
 
-fn records() -> std::io::Result<()> {
-    for suite in [0, 1] {
-        for (body_len, bucket) in
-            [(0u16, 64usize), (60, 64), (61, 128), (508, 512), (1020, 1024), (1021, 2048)]
-        {
-            let mut plain = vec![0; bucket - 1];
-            plain[1..3].copy_from_slice(&body_len.to_be_bytes());
-            write("records", &format!("body{body_len}-suite{}", suite + 1), &[&[suite], &plain])?;
-        }
-        let long = [0x5a; 2 + 64 + 32];
-        write(
-            "records",
-            &format!("forged-suite{}", suite + 1),
-            &[&[suite], &[0, 64 + 16 * (suite + 1)], &long],
-        )?;
+/// Statements that the root signs: version (4) ‖ date (8) ‖ count (1) ‖ two entries of 33 bytes.
+fn statements(suite: u8, statement: &[u8]) -> std::io::Result<()> {
+    let (head, keys) = statement.split_at(13);
+    let (one, two) = keys.split_at(33);
+    let (own, other) = if suite == 1 { (one, two) } else { (two, one) };
+    let version = |number: u8| [&[0, 0, 0, number], &statement[4..]].concat();
+    let listing = |count: u8, keys: &[&[u8]]| [&head[..12], &[count], &keys.concat()].concat();
+    let cases = [
+        ("current", statement.to_vec()),
+        ("older", version(4)),
+        ("newer", version(6)),
+        ("same-version-fewer-keys", listing(1, &[own])),
+        ("other-suite-only", listing(1, &[other])),
+        ("descending", listing(2, &[two, one])),
+        ("repeated", listing(2, &[own, own])),
+        ("count-too-low", listing(1, &[one, two])),
+        ("none", listing(0, &[])),
+    ];
+    for (name, bytes) in cases {
+        write("identity", &format!("signed-{name}-suite{suite}"), &[&[suite + 1], &bytes])?;
     }
     Ok(())
+}
+
+fn records() -> std::io::Result<()> {
+    for suite in [0, 1] {
+        for (body, bucket) in [(0, 64), (60, 64), (61, 128), (508, 512), (1020, 1024), (1021, 2048)] {
+            write(
+                "records",
+                &format!("body{body}-suite{}", suite + 1),
+                &[&[suite], &inner(body, bucket - 1)],
+            )?;
+        }
+        let mut padded = inner(10, 63);
+        padded[62] = 1;
+        let cases = [
+            ("padding-not-zero", padded),
+            ("bucket-too-large", inner(10, 127)),
+            ("no-bucket", inner(61, 79)),
+            ("body-too-long", inner(61, 63)),
+            ("whole-block-of-padding", inner(10, 48)),
+            ("too-short", vec![1, 0]),
+            ("forged", [&[0, 64 + 16 * (suite + 1)], &[0x5a; 64 + 32][..]].concat()),
+        ];
+        for (name, bytes) in cases {
+            write("records", &format!("{name}-suite{}", suite + 1), &[&[suite], &bytes])?;
+        }
+    }
+    Ok(())
+}
+
+/// A record's plaintext of `len` bytes that claims a body of `body` bytes.
+fn inner(body: u16, len: usize) -> Vec<u8> {
+    let mut plain = vec![0; len];
+    plain[1..3].copy_from_slice(&body.to_be_bytes());
+    plain
 }
