@@ -34,6 +34,9 @@ fn conversations() -> std::io::Result<()> {
             write(target, &format!("honest-suite{suite}"), &[&[first], received])?;
             write(target, &format!("chunks-of-7-suite{suite}"), &[&[first | 7], received])?;
             write(target, &format!("truncated-suite{suite}"), &[&[first], &received[..cut]])?;
+            let mut altered = received.clone();
+            altered[cut] ^= 1;
+            write(target, &format!("altered-suite{suite}"), &[&[first], &altered])?;
             write(target, &format!("repeated-suite{suite}"), &[&[first], received, &received[cut..]])?;
         }
         write("server", &format!("message1-first-suite{suite}"), &[&[0], &server.received[HEADER..]])?;

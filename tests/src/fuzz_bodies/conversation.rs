@@ -5,6 +5,7 @@
 
 use std::sync::OnceLock;
 
+use sordino_core::config::HEADER_LEN;
 use sordino_core::event::Closed;
 use sordino_core::identity::ServedSuite;
 use sordino_core::messages::*;
@@ -12,7 +13,7 @@ use sordino_core::name::{RoomName, Target, Username};
 use sordino_core::wire::{List, Text};
 use sordino_core::{Suite1, Suite2};
 
-use super::peers::{ClientSide, ServerSide, Side};
+use super::peers::{ClientSide, Link, ServerSide, Side};
 
 /// What the server says to AUTH.
 pub const LOGGED_IN: AuthResult<'static> =
@@ -139,9 +140,29 @@ pub fn server(data: &[u8]) {
     let Some((&chunk, bytes)) = data.split_first() else { return };
     let mut side = ServerSide::new();
     play(&mut side, chunk, bytes);
-    // The suite is the client's choice, and the events differ in the device key.
-    let suite = if honest(1).0.seen.starts_with(&side.link().seen) { 1 } else { 2 };
-    check(&mut side, &honest(suite).0);
+    let suite = side.suite();
+    let honest = &honest(suite).0;
+    check(&mut side, honest);
+    check_gate(side.link(), honest, bytes);
+    assert!(key_answers(&side.link().out) <= 2);
+}
+
+/// Admitted is only who sent a gate that fits its ephemeral key: here, the honest client's or a copy.
+fn check_gate(link: &Link, honest: &Honest, bytes: &[u8]) {
+    if !link.seen.is_empty() {
+        let message1 = &honest.received[HEADER_LEN..][..HEADER_LEN + 16 + 256];
+        assert!(bytes.windows(message1.len()).any(|part| part == message1), "admitted without the gate");
+    }
+}
+
+/// How many key answers an output begins with.
+fn key_answers(mut out: &[u8]) -> usize {
+    let mut answers = 0;
+    while let [b'S', b'O', 1, 2, _, 0, high, low, rest @ ..] = out {
+        out = &rest[usize::from(u16::from_be_bytes([*high, *low]))..];
+        answers += 1;
+    }
+    answers
 }
 
 /// The client's side. The highest bit of the chunk size chooses suite 2.

@@ -198,6 +198,11 @@ impl ServerSide {
         Self { stage: ServerStage::Start(Acceptor::new(config, Timeouts::SERVER, 0)), link: Link::new() }
     }
 
+    /// The client's choice; 1 before it was made.
+    pub fn suite(&self) -> u8 {
+        if matches!(self.stage, ServerStage::Two(_)) { 2 } else { 1 }
+    }
+
     /// Answers key requests; true once there is a connection.
     fn accept(&mut self) -> bool {
         let ServerStage::Start(acceptor) = &mut self.stage else { return true };
