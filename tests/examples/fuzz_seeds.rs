@@ -37,6 +37,9 @@ fn conversations() -> std::io::Result<()> {
             let mut altered = received.clone();
             altered[cut] ^= 1;
             write(target, &format!("altered-suite{suite}"), &[&[first], &altered])?;
+            let mut tag = received.clone();
+            *tag.last_mut().expect("not empty") ^= 1;
+            write(target, &format!("altered-tag-suite{suite}"), &[&[first], &tag])?;
             write(target, &format!("repeated-suite{suite}"), &[&[first], received, &received[cut..]])?;
         }
         write("server", &format!("message1-first-suite{suite}"), &[&[0], &server.received[HEADER..]])?;
@@ -45,6 +48,9 @@ fn conversations() -> std::io::Result<()> {
             &format!("key-requests-suite{suite}"),
             &[&[0], &server.received[..HEADER].repeat(3)],
         )?;
+        let mut gate = server.received.clone();
+        gate[2 * HEADER] ^= 1;
+        write("server", &format!("gate-suite{suite}"), &[&[0], &gate])?;
         for code in 0..=5 {
             let error = [b'S', b'O', 1, 6, suite, 0, 0, 1, code];
             write("client", &format!("error{code}-suite{suite}"), &[&[high], &error])?;
@@ -73,7 +79,7 @@ fn others() -> [Message<'static>; 11] {
     let in_room = RoomRequest { tag, room };
     [
         Message::Close(Close { reason: CloseReason::Bye, received: 3 }),
-        Message::Pong(Ping { token: 4 }),
+        Message::Ping(Ping { token: 4 }),
         Message::AuthResult(AuthResult::refusal(AuthCode::RateLimited, 30)),
         Message::Send(Send { id, target: Target::Room(room), format: 0, body: b"hello" }),
         Message::Accepted(Accepted { id, number, time }),
