@@ -1,0 +1,11 @@
+//! The programs as people and scripts use them: two real processes and more on loopback.
+//!
+//! The crash test's long form is `cargo test --release -p sordino-tests --test e2e crash -- --ignored --nocapture`.
+
+use sordino_tests::e2e::Programs;
+
+/// Built by cargo for this test.
+const PROGRAMS: Programs = Programs {
+    server: env!("CARGO_BIN_EXE_server-under-test"),
+    client: env!("CARGO_BIN_EXE_client-under-test"),
+};
