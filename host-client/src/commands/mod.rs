@@ -75,6 +75,8 @@ pub(crate) fn print(entries: &[Entry], json: bool) -> Result<()> {
 /// The history of the account of this home.
 pub(crate) async fn open_history(settings: &Settings) -> Result<History> {
     let account = settings.account.as_ref().ok_or_else(no_account)?;
+    // Two processes must not make the tables of a new history at once.
+    let _lock = settings.home.lock()?;
     History::open(&settings.home.path(&format!("history-{}.sqlite", account.user))).await
 }
 

@@ -155,7 +155,11 @@ impl Home {
         }
     }
 
-    fn lock(&self) -> Result<File> {
+    /// Orders this process's change of the home after those of others, until the file is dropped.
+    ///
+    /// # Errors
+    /// Exit code 1 when the file system refuses.
+    pub fn lock(&self) -> Result<File> {
         let file = self.open_lock(LOCK)?;
         file.lock().map_err(|e| self.lock_failure(&e))?;
         Ok(file)

@@ -39,10 +39,7 @@ pub struct Channels {
 
 /// Connects, then carries messages until the end, which it returns: `None` after an own goodbye.
 pub async fn carry<S: Suite>(identity: Identity, options: Options, channels: Channels) -> Option<Failure> {
-    match live::<S>(&identity, &options, &channels).await {
-        Ok(()) => None,
-        Err(failure) => Some(failure),
-    }
+    live::<S>(&identity, &options, &channels).await.err()
 }
 
 async fn live<S: Suite>(identity: &Identity, options: &Options, channels: &Channels) -> Result<()> {
