@@ -14,7 +14,11 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 /// A client of the suite that its settings name. A pin that it learns goes into `learned`.
-pub(crate) fn new(config: &Config, now: Millis, learned: Rc<RefCell<Option<Pin>>>) -> Result<Box<dyn Side>, Failure> {
+pub(crate) fn new(
+    config: &Config,
+    now: Millis,
+    learned: Rc<RefCell<Option<Pin>>>,
+) -> Result<Box<dyn Side>, Failure> {
     Ok(match config.suite {
         1 => Box::new(ClientSide::<Suite1>::new(config, now, learned)?),
         2 => Box::new(ClientSide::<Suite2>::new(config, now, learned)?),
@@ -123,7 +127,9 @@ impl<S: Suite> Side for ClientSide<S> {
     fn tick(&mut self) {
         match &mut self.state {
             State::Open(conn) => tick_conn(conn, &mut self.wire),
-            _ if self.wire.now >= self.wire.opened + Millis::from(Timeouts::CLIENT.handshake) => self.wire.end("timeout"),
+            _ if self.wire.now >= self.wire.opened + Millis::from(Timeouts::CLIENT.handshake) => {
+                self.wire.end("timeout")
+            }
             _ => {}
         }
     }

@@ -228,10 +228,8 @@ fn format_bytes(data: &[u8]) -> Vec<String> {
     let used = data.iter().rposition(|&b| b != 0).map_or(0, |at| at + 1);
     let zeros = data.len() - used;
     let head = if zeros >= SHORTEST_RUN { &data[..used] } else { data };
-    let mut lines: Vec<String> = head
-        .chunks(PER_LINE)
-        .map(|row| row.chunks(4).map(digits).collect::<Vec<_>>().join(" "))
-        .collect();
+    let mut lines: Vec<String> =
+        head.chunks(PER_LINE).map(|row| row.chunks(4).map(digits).collect::<Vec<_>>().join(" ")).collect();
     if zeros >= SHORTEST_RUN {
         lines.push(format!("00*{zeros}"));
     }
@@ -278,7 +276,9 @@ mod tests {
 
     #[test]
     fn what_is_written_reads_back() {
-        for data in [&b""[..], b"\x05hello", b"\x00\x05he\"lo", b"\x01\x03bob", &[7; 70], &[0; 40], &[1, 0, 0]] {
+        for data in
+            [&b""[..], b"\x05hello", b"\x00\x05he\"lo", b"\x01\x03bob", &[7; 70], &[0; 40], &[1, 0, 0]]
+        {
             assert_eq!(parse_bytes(&format_bytes(data).join(" ")).unwrap(), data);
         }
     }

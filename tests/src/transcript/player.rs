@@ -77,7 +77,9 @@ pub fn expand_scenes(statements: &[Statement]) -> Result<Vec<Statement>, Failure
             }
             "again" => {
                 let body = scenes.get(statement.word(1));
-                out.extend_from_slice(body.ok_or_else(|| Failure::new(format!("no scene {}", statement.word(1))))?);
+                out.extend_from_slice(
+                    body.ok_or_else(|| Failure::new(format!("no scene {}", statement.word(1))))?,
+                );
             }
             _ => out.push(statement.clone()),
         }
@@ -144,7 +146,11 @@ impl Player {
             return Ok(());
         }
         let known = self.play_known(statement).map_err(|f| f.at(statement.line, &statement.head()))?;
-        if known { Ok(()) } else { Err(Failure::new("no such statement").at(statement.line, &statement.head())) }
+        if known {
+            Ok(())
+        } else {
+            Err(Failure::new("no such statement").at(statement.line, &statement.head()))
+        }
     }
 
     fn play_known(&mut self, statement: &Statement) -> Result<bool, Failure> {

@@ -103,7 +103,8 @@ impl Recorder {
         }
         if !self.player.set(statement).map_err(failed)? && !self.player.act(statement).map_err(failed)? {
             // The bytes of a side that isn't real.
-            let sender = SideName::sending(statement.word(0)).ok_or_else(|| failed(Failure::new("unknown")))?;
+            let sender =
+                SideName::sending(statement.word(0)).ok_or_else(|| failed(Failure::new("unknown")))?;
             self.player.deliver(sender, &statement.data()).map_err(failed)?;
         }
         let mut out = vec![statement.clone()];
@@ -187,7 +188,14 @@ impl Recorder {
         let is_answer = *unasked < len;
         *unasked = unasked.saturating_sub(len);
         let closing = ended.is_some_and(|why| why.starts_with("closing"));
-        if closing { "CLOSE" } else if is_answer { "PONG" } else { "PING" }.into()
+        if closing {
+            "CLOSE"
+        } else if is_answer {
+            "PONG"
+        } else {
+            "PING"
+        }
+        .into()
     }
 
     /// Events and ends that came up.
@@ -215,13 +223,15 @@ impl Recorder {
         let script = || self.known.iter().find(|s| s.head() == sent && data.starts_with(&s.data()));
         let fields = match known {
             Some(known) => known.fields.clone(),
-            None => script().map_or_else(
-                || event.fields.iter().map(|(name, value)| Field::new(name, value)).collect(),
-                |s| with_zeros(s, &data),
-            ),
+            None => script().map_or_else(|| named(&event), |s| with_zeros(s, &data)),
         };
         Statement::made(&head, fields)
     }
+}
+
+fn named(event: &Occurrence) -> Vec<Field> {
+    let shown = event.fields.iter().filter(|(_, value)| !value.is_empty());
+    shown.map(|(name, value)| Field::new(name, value)).collect()
 }
 
 /// The fields of a script, whose message is filled with zeros to its size.
@@ -241,10 +251,16 @@ fn same(head: &Statement, now: &[Statement], first: &[Statement]) -> Result<(), 
     Err(Failure::new("not the same steps as the first time").at(head.line, &head.head()))
 }
 
-/// Names of the handshake messages by type, and their fields with lengths in suites 1 and 2; 0: the rest.
-const HANDSHAKE: [(&str, &[(&str, usize, usize)]); 6] = [
+/// Names of fields with their lengths in suites 1 and 2; 0: the rest.
+type Layout = &'static [(&'static str, usize, usize)];
+
+/// Names of the handshake messages by type, and their fields.
+const HANDSHAKE: [(&str, Layout); 6] = [
     ("key request", &[]),
-    ("key answer", &[("root", 32, 32), ("size", 2, 2), ("statement", 0, 0), ("signature", 64, 64), ("static", 256, 384)]),
+    (
+        "key answer",
+        &[("root", 32, 32), ("size", 2, 2), ("statement", 0, 0), ("signature", 64, 64), ("static", 256, 384)],
+    ),
     ("message 1", &[("gate", 16, 16), ("e", 256, 384), ("c1", 48, 64)]),
     ("message 2", &[("e", 256, 384), ("c2", 64, 80)]),
     ("message 3", &[("cs", 288, 432), ("c3", 48, 64)]),

@@ -39,8 +39,11 @@ macro_rules! with_conn {
 
 impl ServerSide {
     pub fn new(config: &Config, now: Millis) -> Result<Self, Failure> {
-        let server =
-            ServerConfig { max_record: config.max_record, counter: config.counter, time: config.unix_time + now };
+        let server = ServerConfig {
+            max_record: config.max_record,
+            counter: config.counter,
+            time: config.unix_time + now,
+        };
         Ok(Self {
             wire: Wire::new(config, now),
             identity: identity(config).map_err(|e| Failure::new(e.to_string()))?,
@@ -54,8 +57,12 @@ impl ServerSide {
             let identity = &self.identity;
             let step = self.wire.lend(|rx, io| acceptor.step(identity, rx, io));
             let next = step.and_then(|step| match step {
-                Accept::Suite1 => acceptor.connection(identity).map(|conn| Some(State::Open1(Box::new(conn)))),
-                Accept::Suite2 => acceptor.connection(identity).map(|conn| Some(State::Open2(Box::new(conn)))),
+                Accept::Suite1 => {
+                    acceptor.connection(identity).map(|conn| Some(State::Open1(Box::new(conn))))
+                }
+                Accept::Suite2 => {
+                    acceptor.connection(identity).map(|conn| Some(State::Open2(Box::new(conn))))
+                }
                 _ => Ok(None),
             });
             match (next, step) {
@@ -70,7 +77,8 @@ impl ServerSide {
     fn answer(&mut self, answer: Answer<'_>) -> Result<(), Failure> {
         let ticket = self.ticket.take().ok_or_else(|| Failure::new("nobody waits for an answer"))?;
         let wire = &mut self.wire;
-        let answered = with_conn!(self, |conn| wire.lend(|_, io| conn.answer(ticket, answer, io)), else return Ok(()));
+        let answered =
+            with_conn!(self, |conn| wire.lend(|_, io| conn.answer(ticket, answer, io)), else return Ok(()));
         answered.map_err(|error| match error {
             AnswerError::NoRoom(..) => Failure::new("no room for the answer"),
             AnswerError::Failed(error) => Failure::new(error.to_string()),

@@ -96,7 +96,10 @@ impl Config {
             "device-key" => {
                 self.long_lived.insert(self.suite, statement.bytes_from(2)?);
             }
-            "suites" => self.suites = (2..statement.words.len()).map(|i| statement.number(i)).collect::<Result<_, _>>()?,
+            "suites" => {
+                self.suites =
+                    (2..statement.words.len()).map(|i| statement.number(i)).collect::<Result<_, _>>()?
+            }
             "max-record" => self.max_record = statement.number(2)?,
             "counter" => self.counter = statement.number(2)?,
             "random" => self.add_random(statement)?,
@@ -118,7 +121,8 @@ fn array<const N: usize>(bytes: &[u8]) -> Result<[u8; N], Failure> {
 }
 
 fn pin(statement: &Statement) -> Result<Pin, Failure> {
-    let field = |name: &str| statement.field(name).ok_or_else(|| Failure::new(format!("the pin has no {name}")));
+    let field =
+        |name: &str| statement.field(name).ok_or_else(|| Failure::new(format!("the pin has no {name}")));
     let mut keys = vec![];
     for suite in 1..=8 {
         if let Some(id) = statement.field(&format!("suite-{suite}")) {

@@ -235,7 +235,11 @@ pub(crate) fn send<R: Role, S: Suite>(
 }
 
 /// Closes for the reason whose number is given.
-pub(crate) fn close<R: Role, S: Suite>(conn: &mut Conn<R, S>, wire: &mut Wire, reason: &str) -> Result<(), Failure> {
+pub(crate) fn close<R: Role, S: Suite>(
+    conn: &mut Conn<R, S>,
+    wire: &mut Wire,
+    reason: &str,
+) -> Result<(), Failure> {
     let reason = reason.parse().ok().and_then(CloseReason::from_u8);
     let reason = reason.ok_or_else(|| Failure::new("no reason of CLOSE"))?;
     wire.lend(|_, io| conn.close(reason, io));
@@ -260,8 +264,10 @@ fn describe<S: Suite>(event: Event<'_>) -> (Occurrence, Option<Ticket>) {
             (Occurrence::new("established", vec![("device", print.unwrap_or_default())]), None)
         }
         Event::Established(Peer::Server(hello)) => {
-            let fields =
-                vec![("connection-id", hello.connection.to_vec()), ("server-time", hello.time.to_be_bytes().to_vec())];
+            let fields = vec![
+                ("connection-id", hello.connection.to_vec()),
+                ("server-time", hello.time.to_be_bytes().to_vec()),
+            ];
             (Occurrence::new("established", fields), None)
         }
     }
