@@ -157,8 +157,11 @@ fn a_json_line_has_the_fields_in_their_order() {
     let entry = received(7, [0xab; 16], "say \"hi\"\n\x1b");
     let id = "ab".repeat(16);
     assert_eq!(
-        entry.json(),
+        entry.json(true),
         format!(r#"{{"id":"{id}","time":993,"from":"bob","to":"@alice","text":"say \"hi\"\n\u001b"}}"#)
     );
     assert!(!entry.line().contains('\x1b'));
+    let own = Entry { state: Some(State::Delivered), ..entry.clone() };
+    assert_eq!(own.json(false), entry.json(true));
+    assert!(own.json(true).ends_with(r#","state":"delivered"}"#));
 }

@@ -56,19 +56,16 @@ fn chat_server(host: Option<String>, port: Option<u16>) -> Result<Option<crate::
 async fn history(settings: &Settings, args: &cli::History) -> Result<()> {
     let history = open_history(settings).await?;
     let entries = history.conversation(&args.with, args.limit).await?;
-    print(&entries, args.json)?;
+    print(&entries, |entry| if args.json { entry.json(true) } else { entry.line() })?;
     history.close().await;
     Ok(())
 }
 
-/// Prints messages, a line each, and flushes them.
-pub(crate) fn print(entries: &[Entry], json: bool) -> Result<()> {
+/// Prints messages in their form, and flushes them.
+pub(crate) fn print(entries: &[Entry], form: impl Fn(&Entry) -> String) -> Result<()> {
     use std::io::Write;
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
-    let written = entries.iter().try_for_each(|entry| {
-        let line = if json { entry.json() } else { entry.line() };
-        writeln!(out, "{line}")
-    });
+    let written = entries.iter().try_for_each(|entry| writeln!(out, "{}", form(entry)));
     written.and_then(|()| out.flush()).map_err(|e| Failure::output(&e))
 }
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::{PATIENCE, connect, open_history, print};
 use crate::cli;
 use crate::failure::{Exit, Failure, Result};
-use crate::history::History;
+use crate::history::{Entry, History};
 use crate::inbox;
 use crate::session::{Event, Session};
 use crate::settings::Settings;
@@ -60,9 +60,9 @@ impl Receiving<'_> {
         while self.left > 0 {
             let deadline = self.patience.map(|patience| Instant::now() + patience);
             let Some(delivery) = next_delivery(session, deadline).await? else { return Ok(()) };
-            let json = self.json;
+            let form = if self.json { |entry: &Entry| entry.json(false) } else { Entry::line };
             let printed =
-                inbox::take(session, self.history, delivery, self.left, |entries| print(entries, json))
+                inbox::take(session, self.history, delivery, self.left, |entries| print(entries, form))
                     .await?;
             self.left -= printed;
         }

@@ -68,8 +68,8 @@ impl Entry {
     }
 
     /// The line of `--json`: id in hexadecimal, time in Unix milliseconds. `format` stands there only when it isn't
-    /// text, `state` only in own messages.
-    pub fn json(&self) -> String {
+    /// text, `state` only if it is asked for and the message is an own one.
+    pub fn json(&self, with_state: bool) -> String {
         let line = Line {
             id: hex::encode(self.id),
             time: self.time,
@@ -77,7 +77,7 @@ impl Entry {
             to: self.target.to_string(),
             text: self.text(),
             format: (self.format != 0).then_some(self.format),
-            state: self.state.map(State::name),
+            state: self.state.filter(|_| with_state).map(State::name),
         };
         serde_json::to_string(&line).unwrap_or_default()
     }

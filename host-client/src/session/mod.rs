@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use smol::channel::{Receiver, Sender, bounded, unbounded};
 use smol::future::or;
+use sordino_core::config::AUTH_LEN;
 use sordino_core::identity::Fingerprint;
 use sordino_core::messages::{
     Ack, Auth, AuthCode, AuthMethod, Code, ListMembers, ListRequest, Message, MessageId, Receive,
@@ -34,6 +35,9 @@ use crate::text::target::Target;
 use crate::wait;
 use carry::{Channels, Order, carry};
 use dial::Greeting;
+
+/// Room for every body that a client sends, apart from a message's text: AUTH is the largest.
+const SMALL_BODY: usize = AUTH_LEN;
 
 /// Where and how to connect.
 #[derive(Clone, Debug)]
@@ -401,7 +405,11 @@ impl Session {
         if let Some(end) = &self.end {
             return Err(end.clone());
         }
-        let mut body = Zeroizing::new(vec![0; sordino_core::config::MAX_RECORD as usize]);
+        let room = match message {
+            Message::Send(send) => send.body.len() + SMALL_BODY,
+            _ => SMALL_BODY,
+        };
+        let mut body = Zeroizing::new(vec![0; room]);
         let mut out = Writer::new(&mut body);
         message
             .encode(&mut out)
