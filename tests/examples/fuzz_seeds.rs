@@ -7,7 +7,7 @@ use std::path::Path;
 use sordino_core::messages::*;
 use sordino_core::name::{RoomName, Target};
 use sordino_core::wire::Writer;
-use sordino_tests::fuzz_bodies::conversation::{SCRIPT, honest, replies};
+use sordino_tests::fuzz_bodies::conversation::{LOGGED_IN, SCRIPT, honest, replies};
 
 const HEADER: usize = 8;
 
@@ -61,15 +61,47 @@ fn conversations() -> std::io::Result<()> {
 }
 
 fn messages() -> std::io::Result<()> {
-    let answers = SCRIPT.iter().flat_map(replies);
-    for message in SCRIPT.iter().copied().chain(answers).chain(others()) {
-        let mut body = vec![0; 1024];
-        let mut out = Writer::new(&mut body);
-        message.encode(&mut out).expect("small messages");
-        let len = out.written();
-        write("messages", &format!("type{}", message.kind()), &[&[message.kind()], &body[..len]])?;
+    let answers = || SCRIPT.iter().flat_map(replies);
+    let to_server: Vec<u8> =
+        SCRIPT.iter().copied().chain(others()).flat_map(|message| framed(&message)).collect();
+    let result = [Message::AuthResult(LOGGED_IN)];
+    let to_client: Vec<u8> =
+        result.iter().copied().chain(answers()).flat_map(|message| framed(&message)).collect();
+    let refused = framed(&Message::AuthResult(AuthResult::refusal(AuthCode::Denied, 0)));
+    write(
+        "session",
+        "chat-after-a-refused-login",
+        &[&[2], &refused, &to_client[framed(&result[0]).len()..]],
+    )?;
+    for flags in 0..4 {
+        let script = if flags < 2 { &to_server } else { &to_client };
+        write("session", &format!("all-{flags}"), &[&[flags], script])?;
+        write("session", &format!("twice-{flags}"), &[&[flags], script, script])?;
+        write("session", &format!("wrong-way-{flags}"), &[&[flags ^ 2], script])?;
+        write("session", &format!("close-{flags}"), &[&[flags], &[1, 0, 9, 1, 0, 0, 0, 0, 0, 0, 0, 0]])?;
+        write("session", &format!("unknown-{flags}"), &[&[flags], &[99, 0, 0]])?;
+        write("session", &format!("malformed-{flags}"), &[&[flags], &[2, 0, 1, 0]])?;
+    }
+    for message in SCRIPT.iter().copied().chain(answers()).chain(others()) {
+        write("messages", &format!("type{}", message.kind()), &[&[message.kind()], &encoded(&message)])?;
     }
     Ok(())
+}
+
+fn encoded(message: &Message<'_>) -> Vec<u8> {
+    let mut body = vec![0; 1024];
+    let mut out = Writer::new(&mut body);
+    message.encode(&mut out).expect("small messages");
+    let len = out.written();
+    body.truncate(len);
+    body
+}
+
+/// A line of a session's script: type (1) ‖ length (2) ‖ body.
+fn framed(message: &Message<'_>) -> Vec<u8> {
+    let body = encoded(message);
+    let len = u16::try_from(body.len()).expect("small messages");
+    [&[message.kind()][..], &len.to_be_bytes(), &body].concat()
 }
 
 /// The types that don't occur in the conversations.

@@ -48,6 +48,11 @@ fn server() {
     replay("server");
 }
 
+#[test]
+fn session() {
+    replay("session");
+}
+
 /// A corpus from before a change of the protocol would end at its first byte, and find nothing any more.
 #[test]
 fn the_seeds_are_todays_conversations() {

@@ -6,20 +6,23 @@ mod identity;
 mod messages;
 mod peers;
 mod records;
+mod session;
 
 pub use conversation::{client, server};
 pub use identity::identity;
 pub use messages::messages;
 pub use records::records;
+pub use session::session;
 
 /// A target: its name, which is that of its corpus too, and its body.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: [Target; 5] = [
+pub const TARGETS: [Target; 6] = [
     ("client", client),
     ("identity", identity),
     ("messages", messages),
     ("records", records),
     ("server", server),
+    ("session", session),
 ];

@@ -7,7 +7,7 @@ use ed25519_dalek::SigningKey;
 use sordino_core::config::{RX_BUFFER, TX_BUFFER, Timeouts};
 use sordino_core::conn::Role;
 use sordino_core::entropy::Entropy;
-use sordino_core::error::PeerFault;
+use sordino_core::error::{PeerFault, SendError};
 use sordino_core::event::EventId;
 use sordino_core::identity::{Pin, ServedSuite, ServerIdentity, ServerKey, StaticKey, Trust};
 use sordino_core::key_request::KeyRequest;
@@ -23,7 +23,9 @@ use super::conversation::{LOGGED_IN, SCRIPT, replies};
 pub const ROOT_SEED: [u8; 32] = [7; 32];
 pub const STATEMENT_VERSION: u32 = 5;
 const DATE: u64 = 1_790_000_000;
-const MAX_RECORD: u16 = 4096;
+pub const MAX_RECORD: u16 = 4096;
+/// Each byte of the client's device exponent.
+pub const DEVICE_BYTE: u8 = 0x51;
 
 /// The server, and what a client pins of it.
 pub fn served() -> &'static (ServerIdentity, Pin) {
@@ -44,7 +46,7 @@ pub fn static_key<S: ServedSuite>() -> PublicKey<S> {
     S::key(&served().0).expect("both suites are given").public().clone()
 }
 
-fn secret_key<S: Suite>(byte: u8) -> SecretKey<S> {
+pub fn secret_key<S: Suite>(byte: u8) -> SecretKey<S> {
     SecretKey::<S>::from_bytes(&vec![byte; SecretKey::<S>::LEN]).expect("the suite's length")
 }
 
@@ -59,6 +61,13 @@ impl Entropy for Fixed {
         }
         Ok(())
     }
+}
+
+/// The first `N` random bytes of a connection.
+pub fn fixed<const N: usize>() -> [u8; N] {
+    let mut out = [0; N];
+    Fixed(1).fill(&mut out).expect("never fails");
+    out
 }
 
 /// One side's buffers, and what came of them.
@@ -181,7 +190,8 @@ pub trait Side {
 }
 
 enum ServerStage {
-    Start(Acceptor),
+    /// `None` only while it turns into a connection.
+    Start(Option<Acceptor>),
     One(Box<Conn<Server, Suite1>>),
     Two(Box<Conn<Server, Suite2>>),
 }
@@ -195,7 +205,8 @@ pub struct ServerSide {
 impl ServerSide {
     pub fn new() -> Self {
         let config = ServerConfig { max_record: MAX_RECORD, counter: 1, time: DATE * 1000 };
-        Self { stage: ServerStage::Start(Acceptor::new(config, Timeouts::SERVER, 0)), link: Link::new() }
+        let acceptor = Acceptor::new(config, Timeouts::SERVER, 0);
+        Self { stage: ServerStage::Start(Some(acceptor)), link: Link::new() }
     }
 
     /// The client's choice; 1 before it was made.
@@ -205,12 +216,12 @@ impl ServerSide {
 
     /// Answers key requests; true once there is a connection.
     fn accept(&mut self) -> bool {
-        let ServerStage::Start(acceptor) = &mut self.stage else { return true };
+        let ServerStage::Start(slot) = &mut self.stage else { return true };
+        let mut acceptor = slot.take().expect("put back below");
         let identity = &served().0;
         let accept = self.link.lend(|rx, io, _| acceptor.step(identity, rx, io));
         self.stage = match accept {
-            Ok(Accept::NeedInput) => return false,
-            Ok(Accept::Progressed) => return self.accept(),
+            Ok(Accept::NeedInput | Accept::Progressed) => ServerStage::Start(Some(acceptor)),
             Ok(Accept::NeedOutput(room)) => panic!("{room:?} in an empty output"),
             Ok(Accept::Suite1) => ServerStage::One(Box::new(acceptor.connection(identity).expect("offered"))),
             Ok(Accept::Suite2) => ServerStage::Two(Box::new(acceptor.connection(identity).expect("offered"))),
@@ -219,7 +230,11 @@ impl ServerSide {
                 return false;
             }
         };
-        true
+        match accept {
+            Ok(Accept::NeedInput) => false,
+            Ok(Accept::Progressed) => self.accept(),
+            _ => true,
+        }
     }
 }
 
@@ -305,7 +320,7 @@ impl<S: ServedSuite> ClientSide<S> {
 }
 
 fn connect<S: ServedSuite>(server: ServerKey<S>) -> Conn<Client, S> {
-    let device = secret_key::<S>(0x51);
+    let device = secret_key::<S>(DEVICE_BYTE);
     let config = ClientConfig {
         server,
         device_public: device.public(),
@@ -345,7 +360,11 @@ fn converse<S: Suite>(
     let line = seen.len().saturating_sub(1);
     seen.push(format!("{event:?}"));
     match SCRIPT.get(line) {
-        Some(message) => conn.send(message, io).expect("room for a message"),
+        Some(message) => {
+            // A server that keeps no rules may not have logged the client in.
+            let sent = conn.send(message, io);
+            assert!(matches!(sent, Ok(()) | Err(SendError::NotAllowed)), "{sent:?}");
+        }
         None => conn.close(CloseReason::Bye, io),
     }
 }
