@@ -76,7 +76,7 @@ pub struct Limits {
     pub login_failures_address: u32,
     /// Failed logins in a row on the whole server.
     pub login_failures_server: u32,
-    /// Failed logins in a row from one device that the account knows.
+    /// Failed logins in a row from the devices that an account knows.
     pub login_failures_known_device: u32,
     /// Seconds after which an account's bucket gets an attempt back.
     pub login_interval_account: u32,

@@ -142,6 +142,12 @@ impl State {
         state
     }
 
+    /// The last number given: what a device or a member that is new has behind it.
+    #[must_use]
+    pub const fn last_number(&self) -> u64 {
+        self.last_number
+    }
+
     // ---- messages ----
 
     /// Whether a message can be accepted, and under what number. `now` is in Unix milliseconds.
