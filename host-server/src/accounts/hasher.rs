@@ -117,7 +117,7 @@ impl<'a> Place<'a> {
     fn take(inside: &'a AtomicUsize, room: usize) -> Option<Self> {
         let taken =
             inside.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| (n < room).then_some(n + 1));
-        taken.is_ok().then_some(Self(inside))
+        taken.is_ok().then(|| Self(inside))
     }
 }
 
