@@ -3,8 +3,8 @@
 use crate::buf::RxBuf;
 use crate::config::{HEADER_LEN, MAX_HANDSHAKE_LEN, MAX_KEY_REQUESTS, Millis, Timeouts};
 use crate::conn::{Conn, Server, need_input};
-use crate::error::{Deadline, Error, ErrorCode, Mismatch, NoRoom, PeerFault};
-use crate::handshake::server::{ERROR_LEN, ServerConfig};
+use crate::error::{Deadline, Error, ErrorCode, Mismatch, Misuse, NoRoom, PeerFault};
+use crate::handshake::server::ServerConfig;
 use crate::handshake::{Header, Kind};
 use crate::identity::{ServedSuite, ServerIdentity};
 use crate::io::Io;
@@ -16,6 +16,7 @@ pub struct Acceptor {
     limits: Timeouts,
     since: Millis,
     key_requests: u8,
+    ended: Option<Error>,
 }
 
 /// What a step of the [`Acceptor`] did.
@@ -36,7 +37,7 @@ pub enum Accept {
 impl Acceptor {
     /// A connection that was accepted at `now`.
     pub const fn new(config: ServerConfig, limits: Timeouts, now: Millis) -> Self {
-        Self { config, limits, since: now, key_requests: 0 }
+        Self { config, limits, since: now, key_requests: 0, ended: None }
     }
 
     /// Does the next thing that can be done, like [`Conn::step`].
@@ -49,7 +50,21 @@ impl Acceptor {
         rx: &mut RxBuf<'_>,
         io: &mut Io<'_, '_>,
     ) -> Result<Accept, Error> {
-        if let Err(room) = io.tx.room(MAX_HANDSHAKE_LEN.max(ERROR_LEN)) {
+        if let Some(error) = self.ended {
+            return Err(error);
+        }
+        let step = self.read_header(identity, rx, io);
+        self.ended = step.err();
+        step
+    }
+
+    fn read_header(
+        &mut self,
+        identity: &ServerIdentity,
+        rx: &mut RxBuf<'_>,
+        io: &mut Io<'_, '_>,
+    ) -> Result<Accept, Error> {
+        if let Some(room) = io.no_room(MAX_HANDSHAKE_LEN)? {
             return Ok(Accept::NeedOutput(room));
         }
         let header = match Header::read(rx.unconsumed()) {
@@ -63,25 +78,30 @@ impl Acceptor {
                 return Err(error);
             }
         };
-        if !matches!(header.kind, Kind::KeyRequest | Kind::Message1) {
-            return Err(Error::Peer(PeerFault::UnexpectedType));
-        }
-        if !identity.suites().contains(header.suite) {
-            io.put_error(header.suite, ErrorCode::UnsupportedSuite)?;
-            return Err(Error::Incompatible(Mismatch::Suite));
-        }
         match (header.kind, header.suite) {
+            (Kind::KeyRequest | Kind::Message1, suite) if !identity.suites().contains(suite) => {
+                io.put_error(suite, ErrorCode::UnsupportedSuite)?;
+                Err(Error::Incompatible(Mismatch::Suite))
+            }
             (Kind::Message1, Suite1::ID) => Ok(Accept::Suite1),
             (Kind::Message1, _) => Ok(Accept::Suite2),
-            _ => self.answer_key_request(&header, identity, rx, io),
+            (Kind::KeyRequest, _) => self.answer_key_request(&header, identity, rx, io),
+            _ => Err(Error::Peer(PeerFault::UnexpectedType)),
         }
     }
 
-    /// The connection of the suite that the client chose, over the same buffers.
+    /// The connection of the suite that the client chose, over the same buffers. The acceptor is done then.
     ///
     /// # Errors
-    /// [`Mismatch::Suite`] if the identity has no key of `S`, [`crate::error::Misuse::Parameter`].
-    pub fn connection<S: ServedSuite>(&self, identity: &ServerIdentity) -> Result<Conn<Server, S>, Error> {
+    /// [`Mismatch::Suite`] if the identity has no key of `S`; [`Misuse::Parameter`]; [`Misuse::Stale`] if it
+    /// was called before.
+    pub fn connection<S: ServedSuite>(
+        &mut self,
+        identity: &ServerIdentity,
+    ) -> Result<Conn<Server, S>, Error> {
+        if let Some(error) = self.ended.replace(Error::Misuse(Misuse::Stale)) {
+            return Err(error);
+        }
         let key = S::key(identity).ok_or(Error::Incompatible(Mismatch::Suite))?;
         Conn::server(key, identity.suites(), self.config, self.limits, self.since)
     }
@@ -99,10 +119,7 @@ impl Acceptor {
         if self.key_requests >= MAX_KEY_REQUESTS {
             return Err(Error::Peer(PeerFault::KeyRequests));
         }
-        let mut answer = [0; MAX_HANDSHAKE_LEN];
-        let len =
-            identity.key_answer(header.suite, &mut answer).ok_or(Error::Incompatible(Mismatch::Suite))?;
-        io.put(|out| out.put(answer.get(..len).unwrap_or_default()))?;
+        identity.put_key_answer(header.suite, io)?;
         self.key_requests = self.key_requests.saturating_add(1);
         rx.consume(HEADER_LEN);
         Ok(Accept::Progressed)

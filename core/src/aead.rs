@@ -28,6 +28,7 @@ pub struct KeyBlock<S: Suite> {
 impl<S: Suite> KeyBlock<S> {
     /// Cuts HKDF output in the order MAC key, encryption key, IV key.
     pub(crate) fn expand(prk: &Secret<S::Hash>, info: &[u8]) -> Self {
+        const { assert!(S::Key::LEN <= MAX_TAG) };
         let mut okm = Secret::<[u8; 3 * MAX_TAG]>::zeroed();
         let out = okm.expose_mut().get_mut(..S::Key::LEN.saturating_mul(3)).unwrap_or_default();
         kdf::expand::<S>(prk.expose(), info, out);

@@ -1,13 +1,13 @@
 //! Cursors over the caller's receive and send buffers.
 
 use crate::error::NoRoom;
+use core::fmt;
 use zeroize::Zeroize;
 
 /// Received bytes that were not consumed yet, in the caller's slice.
 ///
 /// The driver reads from its socket into [`spare`](Self::spare) and calls [`commit`](Self::commit);
 /// the connection consumes from the front. Consumed plaintext is erased.
-#[derive(Debug)]
 pub struct RxBuf<'b> {
     buf: &'b mut [u8],
     head: usize,
@@ -22,7 +22,8 @@ impl<'b> RxBuf<'b> {
     }
 
     /// Takes up a buffer in which `len` received bytes already stand at the front
-    /// (what [`unconsumed`](Self::unconsumed) returned, moved to another slice).
+    /// (what [`unconsumed`](Self::unconsumed) returned, moved to another slice). If the peer has ended its
+    /// direction, say so again.
     pub fn resume(buf: &'b mut [u8], len: usize) -> Self {
         let tail = len.min(buf.len());
         Self { buf, head: 0, tail, eof: false }
@@ -34,8 +35,11 @@ impl<'b> RxBuf<'b> {
             self.head = 0;
             self.tail = 0;
         } else if self.tail == self.buf.len() && self.head > 0 {
+            let kept = self.tail.saturating_sub(self.head);
             self.buf.copy_within(self.head..self.tail, 0);
-            self.tail = self.tail.saturating_sub(self.head);
+            // An opened record may stand here: one copy of it is enough.
+            self.buf.get_mut(kept..self.tail).unwrap_or_default().zeroize();
+            self.tail = kept;
             self.head = 0;
         }
         self.buf.get_mut(self.tail..).unwrap_or_default()
@@ -61,6 +65,13 @@ impl<'b> RxBuf<'b> {
         self.buf.get(self.head..self.tail).unwrap_or_default()
     }
 
+    /// Erases the whole buffer, with what was received: for memory that is used again.
+    pub fn wipe(&mut self) {
+        self.buf.zeroize();
+        self.head = 0;
+        self.tail = 0;
+    }
+
     /// Size of the underlying slice, in bytes.
     pub const fn capacity(&self) -> usize {
         self.buf.len()
@@ -81,7 +92,6 @@ impl<'b> RxBuf<'b> {
 }
 
 /// Bytes that wait to be written to the peer, in the caller's slice.
-#[derive(Debug)]
 pub struct TxBuf<'b> {
     buf: &'b mut [u8],
     head: usize,
@@ -124,6 +134,11 @@ impl<'b> TxBuf<'b> {
         self.buf.len().saturating_sub(self.tail.saturating_sub(self.head))
     }
 
+    /// Size of the underlying slice, in bytes.
+    pub const fn capacity(&self) -> usize {
+        self.buf.len()
+    }
+
     /// The free part, if it has at least `needed` bytes.
     pub(crate) fn room(&mut self, needed: usize) -> Result<&mut [u8], NoRoom> {
         if self.free() < needed {
@@ -140,5 +155,18 @@ impl<'b> TxBuf<'b> {
     /// `n` bytes of [`room`](Self::room) are now to be written.
     pub(crate) fn commit(&mut self, n: usize) {
         self.tail = self.tail.saturating_add(n).min(self.buf.len());
+    }
+}
+
+/// Shows no bytes: they may be a password.
+impl fmt::Debug for RxBuf<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RxBuf({} bytes, ended: {})", self.unconsumed().len(), self.eof)
+    }
+}
+
+impl fmt::Debug for TxBuf<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "TxBuf({} bytes)", self.pending().len())
     }
 }

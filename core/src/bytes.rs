@@ -31,6 +31,9 @@ impl<const N: usize> Bytes for [u8; N] {
 }
 
 /// Bytes that are erased on drop and never printed.
+///
+/// Copies that the compiler makes when a value moves are outside of its reach; states are therefore changed in
+/// place, and a board wipes its stack after the handshake.
 #[derive(Clone)]
 pub struct Secret<B: Bytes>(B);
 

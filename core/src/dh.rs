@@ -56,6 +56,8 @@ macro_rules! group {
             }
         }
 
+        const _: () = assert!($uint::BYTES == $len && $exponent::BYTES == $exponent_len);
+
         impl Group for $name {
             type Public = [u8; $len];
             type Exponent = [u8; $exponent_len];
@@ -76,7 +78,9 @@ macro_rules! group {
                 let mut exponent = $exponent::from_be_slice(exponent);
                 let mut form = base.pow_bounded_exp(&exponent, $exponent::BITS);
                 let mut power = form.retrieve();
-                let out = encode(power.to_be_bytes());
+                let mut bytes = power.to_be_bytes();
+                let out = encode(&bytes);
+                bytes.zeroize();
                 exponent.zeroize();
                 form.zeroize();
                 power.zeroize();

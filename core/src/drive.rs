@@ -3,8 +3,9 @@
 //! A [`Link`] is a connected stream with its buffers, clock and randomness. It asks for the server's key
 //! ([`Link::fetch_key`]) and becomes a [`Drive`], which moves bytes until something happens ([`Drive::next`]).
 //!
-//! Reading and writing go on at the same time, so two peers that both write never wait for each other.
-//! All futures may be dropped and called again if dropping the stream's `read` and `write` loses no bytes.
+//! Reading and writing go on at the same time, and only [`Drive::next`] waits: two peers that both write never wait
+//! for each other. [`Drive::next`] may be dropped and called again if dropping the stream's `read` and `write` loses
+//! no bytes.
 
 use crate::buf::{RxBuf, TxBuf};
 use crate::config::{Millis, Timeouts};
@@ -22,7 +23,7 @@ use core::fmt;
 use core::future::{Future, pending, poll_fn};
 use core::pin::pin;
 use core::task::Poll;
-use embedded_io_async::{Read, Write};
+use embedded_io_async::{ErrorType, Read, Write};
 
 /// Time for the last bytes (CLOSE) to leave, in milliseconds.
 const GOODBYE: Millis = 2_000;
@@ -43,8 +44,6 @@ pub enum DriveError<E> {
     Stream(E),
     /// The protocol failed.
     Protocol(Error),
-    /// A message could not be sent; the connection goes on unless it is closed.
-    Send(SendError),
 }
 
 impl<E> From<Error> for DriveError<E> {
@@ -58,7 +57,6 @@ impl<E: fmt::Display> fmt::Display for DriveError<E> {
         match self {
             Self::Stream(error) => error.fmt(f),
             Self::Protocol(error) => error.fmt(f),
-            Self::Send(error) => error.fmt(f),
         }
     }
 }
@@ -66,15 +64,18 @@ impl<E: fmt::Display> fmt::Display for DriveError<E> {
 impl<E: fmt::Debug + fmt::Display> core::error::Error for DriveError<E> {}
 
 /// What ended a wait.
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Wake {
-    /// Bytes moved, or the peer ended its direction.
-    Moved,
+    /// Bytes came, or the peer ended its direction.
+    Read,
+    /// Bytes left.
+    Written,
     /// The deadline came first.
     Deadline,
 }
 
 /// A connected stream, its buffers, a clock and randomness.
-pub struct Link<'b, R, W, C, G> {
+pub struct Link<'b, R: ErrorType, W, C, G> {
     reader: R,
     writer: W,
     clock: C,
@@ -82,6 +83,8 @@ pub struct Link<'b, R, W, C, G> {
     rx: RxBuf<'b>,
     tx: TxBuf<'b>,
     unflushed: bool,
+    /// Why writing failed. What the peer said before that is still read: it may be the reason.
+    broken: Option<R::Error>,
 }
 
 impl<'b, R, W, C, G> Link<'b, R, W, C, G>
@@ -95,11 +98,20 @@ where
     /// [`crate::config::RECORD_OVERHEAD`] for receiving, and as much plus
     /// [`crate::config::CONTROL_RECORD`] for sending; each at least 2,048 bytes.
     pub const fn new(reader: R, writer: W, rx: &'b mut [u8], tx: &'b mut [u8], clock: C, rng: G) -> Self {
-        Self { reader, writer, clock, rng, rx: RxBuf::new(rx), tx: TxBuf::new(tx), unflushed: false }
+        Self {
+            reader,
+            writer,
+            clock,
+            rng,
+            rx: RxBuf::new(rx),
+            tx: TxBuf::new(tx),
+            unflushed: false,
+            broken: None,
+        }
     }
 
     /// Asks the server for its key of suite `S`: the pin to keep from now on, and the key.
-    /// Ends after `limit` milliseconds.
+    /// Ends after `limit` milliseconds. When dropped, the link must be dropped too.
     ///
     /// # Errors
     /// [`DriveError::Protocol`] with [`Error::Untrusted`], [`Error::Refused`] or another reason.
@@ -130,7 +142,7 @@ where
         limits: Timeouts,
     ) -> Result<Drive<'b, S, R, W, C, G>, Error> {
         let conn = Conn::client(config, limits, self.clock.now())?;
-        Ok(Drive { conn, link: self })
+        Ok(Drive { conn, link: self, crowded: false })
     }
 
     fn with_io<T>(&mut self, f: impl FnOnce(&mut RxBuf<'b>, &mut Io<'_, 'b>) -> T) -> T {
@@ -140,62 +152,69 @@ where
 
     /// Reads and writes until bytes moved or the deadline came.
     async fn exchange(&mut self, deadline: Option<Millis>) -> Result<Wake, DriveError<R::Error>> {
-        let Self { reader, writer, clock, rx, tx, unflushed, .. } = self;
+        let Self { reader, writer, clock, rx, tx, unflushed, broken, .. } = self;
         let ended = rx.ended();
-        let wrote = {
+        let moved = {
             let spare = rx.spare();
-            let mut read = pin!(async {
-                if ended || spare.is_empty() { pending().await } else { reader.read(spare).await }
-            });
-            let mut write = pin!(async {
-                match (tx.is_empty(), *unflushed) {
-                    (false, _) => writer.write(tx.pending()).await.map(Some),
-                    (true, true) => writer.flush().await.map(|()| None),
-                    (true, false) => pending().await,
-                }
-            });
             let mut sleep = pin!(async {
                 match deadline {
                     Some(at) => clock.sleep_until(at).await,
                     None => pending().await,
                 }
             });
+            let mut write = pin!(async {
+                match (tx.pending(), *unflushed) {
+                    _ if broken.is_some() => pending().await,
+                    ([], false) => pending().await,
+                    ([], true) => writer.flush().await.map(|()| None),
+                    (bytes, _) => writer.write(bytes).await.map(Some),
+                }
+            });
+            let mut read = pin!(async {
+                if ended || spare.is_empty() { pending().await } else { reader.read(spare).await }
+            });
+            // The deadline first: a busy stream must not put it off.
             poll_fn(|context| {
+                if sleep.as_mut().poll(context).is_ready() {
+                    return Poll::Ready(Moved::Nothing);
+                }
                 if let Poll::Ready(done) = write.as_mut().poll(context) {
                     return Poll::Ready(Moved::Written(done));
                 }
-                if let Poll::Ready(done) = read.as_mut().poll(context) {
-                    return Poll::Ready(Moved::Read(done));
-                }
-                sleep.as_mut().poll(context).map(|()| Moved::Nothing)
+                read.as_mut().poll(context).map(Moved::Read)
             })
             .await
         };
-        match wrote {
+        match moved {
             Moved::Nothing => return Ok(Wake::Deadline),
-            Moved::Read(done) => match done.map_err(DriveError::Stream)? {
-                0 => rx.end(),
-                n => rx.commit(n),
+            Moved::Read(Ok(0)) => match broken.take() {
+                Some(error) => return Err(DriveError::Stream(error)),
+                None => rx.end(),
             },
-            Moved::Written(done) => match done.map_err(DriveError::Stream)? {
-                // A writer that takes nothing is closed.
-                Some(0) => return Err(Error::Truncated.into()),
-                Some(n) => {
-                    tx.consume(n);
-                    *unflushed = true;
-                }
-                None => *unflushed = false,
-            },
+            Moved::Read(Ok(n)) => rx.commit(n),
+            Moved::Read(Err(error)) => return Err(DriveError::Stream(broken.take().unwrap_or(error))),
+            // A writer that takes nothing is closed.
+            Moved::Written(Ok(Some(0))) => return Err(Error::Truncated.into()),
+            Moved::Written(Ok(Some(n))) => {
+                tx.consume(n);
+                *unflushed = true;
+                return Ok(Wake::Written);
+            }
+            Moved::Written(Ok(None)) => {
+                *unflushed = false;
+                return Ok(Wake::Written);
+            }
+            Moved::Written(Err(error)) => *broken = Some(error),
         }
-        Ok(Wake::Moved)
+        Ok(Wake::Read)
     }
 
     /// Writes what waits, for a limited time, and without regard to the outcome: the connection is over.
     async fn say_goodbye(&mut self) {
         let end = self.clock.now().saturating_add(GOODBYE);
         self.rx.end();
-        while !self.tx.is_empty() || self.unflushed {
-            if !matches!(self.exchange(Some(end)).await, Ok(Wake::Moved)) {
+        while self.broken.is_none() && (!self.tx.is_empty() || self.unflushed) {
+            if !matches!(self.exchange(Some(end)).await, Ok(Wake::Written)) {
                 return;
             }
         }
@@ -211,9 +230,11 @@ enum Moved<E> {
 }
 
 /// A connection that is driven.
-pub struct Drive<'b, S: Suite, R, W, C, G> {
+pub struct Drive<'b, S: Suite, R: ErrorType, W, C, G> {
     conn: Conn<Client, S>,
     link: Link<'b, R, W, C, G>,
+    /// A message found no room.
+    crowded: bool,
 }
 
 /// What [`Drive::next`] waited for.
@@ -221,6 +242,8 @@ pub struct Drive<'b, S: Suite, R, W, C, G> {
 pub enum Next {
     /// Look at it through [`Drive::event`].
     Event(EventId),
+    /// After [`SendError::NoRoom`]: some output has left, send again.
+    Room,
     /// The connection ended in order.
     Closed(Closed),
 }
@@ -243,7 +266,11 @@ where
             match self.link.with_io(|rx, io| conn.step(rx, io)) {
                 Ok(Step::Event(id)) => return Ok(Next::Event(id)),
                 Ok(Step::Progressed) => {}
-                Ok(Step::NeedInput | Step::NeedOutput(_)) => self.wait().await?,
+                Ok(Step::NeedInput | Step::NeedOutput(_)) => {
+                    if self.wait().await? == Wake::Written && core::mem::take(&mut self.crowded) {
+                        return Ok(Next::Room);
+                    }
+                }
                 Ok(Step::Closed(closed)) => {
                     self.link.say_goodbye().await;
                     return Ok(Next::Closed(closed));
@@ -260,34 +287,20 @@ where
     ///
     /// # Errors
     /// [`crate::error::Misuse::Stale`].
-    pub fn event(&mut self, id: EventId) -> Result<Event<'_>, Error> {
+    pub fn event(&self, id: EventId) -> Result<Event<'_>, Error> {
         self.conn.event(&self.link.rx, id)
     }
 
-    /// Puts a message into the output, waiting for room. [`Self::next`] or [`Self::flush`] carries it out.
+    /// Puts a message into the output; [`Self::next`] carries it out.
     ///
     /// # Errors
-    /// [`DriveError::Send`] if the message can't be sent; otherwise the connection is over.
-    pub async fn send(&mut self, message: &Message<'_>) -> Result<(), DriveError<R::Error>> {
-        loop {
-            let conn = &mut self.conn;
-            match self.link.with_io(|_, io| conn.send(message, io)) {
-                Ok(()) => return Ok(()),
-                Err(SendError::NoRoom(_)) if !self.link.tx.is_empty() => self.wait().await?,
-                Err(error) => return Err(DriveError::Send(error)),
-            }
-        }
-    }
-
-    /// Waits until all output was written.
-    ///
-    /// # Errors
-    /// The connection is over.
-    pub async fn flush(&mut self) -> Result<(), DriveError<R::Error>> {
-        while !self.link.tx.is_empty() {
-            self.wait().await?;
-        }
-        Ok(())
+    /// [`SendError`]; nothing was changed. After [`SendError::NoRoom`], [`Self::next`] returns [`Next::Room`] when it
+    /// is time to try again.
+    pub fn send(&mut self, message: &Message<'_>) -> Result<(), SendError> {
+        let conn = &mut self.conn;
+        let sent = self.link.with_io(|_, io| conn.send(message, io));
+        self.crowded |= matches!(sent, Err(SendError::NoRoom(_)));
+        sent
     }
 
     /// Says goodbye and writes it, for two seconds at most.
@@ -308,14 +321,15 @@ where
     }
 
     /// Moves bytes once, or lets the connection do what its deadline asks for.
-    async fn wait(&mut self) -> Result<(), DriveError<R::Error>> {
-        if let Wake::Deadline = self.link.exchange(self.conn.poll_timeout()).await? {
+    async fn wait(&mut self) -> Result<Wake, DriveError<R::Error>> {
+        let wake = self.link.exchange(self.conn.poll_timeout()).await?;
+        if wake == Wake::Deadline {
             let conn = &mut self.conn;
             if let Err(error) = self.link.with_io(|_, io| conn.handle_timeout(io)) {
                 self.link.say_goodbye().await;
                 return Err(error.into());
             }
         }
-        Ok(())
+        Ok(wake)
     }
 }

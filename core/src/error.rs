@@ -83,7 +83,7 @@ pub enum Distrust {
 /// How the caller broke the contract.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Misuse {
-    /// A ticket or event of an earlier step, or of another connection.
+    /// A ticket or event of an earlier step.
     Stale,
     /// An answer that does not fit the ticket.
     WrongAnswer,

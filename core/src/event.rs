@@ -61,7 +61,8 @@ pub enum Peer<'i> {
     Server(ServerHello),
 }
 
-/// The right to one answer. A ticket that is dropped means refusal: the next step refuses.
+/// The right to one answer, on the connection that gave it. A ticket that is dropped means refusal: the next
+/// step refuses, and the connection is over.
 #[derive(Debug)]
 #[must_use = "a dropped ticket refuses the request"]
 pub struct Ticket(pub(crate) u32);

@@ -1,9 +1,9 @@
 //! The server's identity: root, key statement, static keys; and how a client comes to trust it
 //! (`docs/PROTOCOL.md`, section 4).
 
-use crate::config::{HEADER_LEN, MAX_HANDSHAKE_LEN};
-use crate::error::{Distrust, Error, Misuse};
+use crate::error::{Distrust, Error, Mismatch, Misuse};
 use crate::handshake::{Header, Kind, Symmetric};
+use crate::io::Io;
 use crate::kdf;
 use crate::suite::{PublicKey, SecretKey, Suite, Suite1, Suite2, SuiteList};
 use crate::wire::{Field, Malformed, Overflow, Reader, Writer};
@@ -39,7 +39,11 @@ pub fn server_fingerprint(root: &[u8; ROOT_LEN]) -> Fingerprint {
 
 /// Identifies a static key of a server in statements and in the prologue.
 pub fn key_id<S: Suite>(key: &PublicKey<S>) -> Fingerprint {
-    sha256(&[b"sordino/1 static key", &[S::ID], key.as_bytes()])
+    id_of(S::ID, key.as_bytes())
+}
+
+fn id_of(suite: u8, key: &[u8]) -> Fingerprint {
+    sha256(&[b"sordino/1 static key", &[suite], key])
 }
 
 /// Identifies a device key.
@@ -214,6 +218,9 @@ pub fn check_key_answer<S: Suite>(body: &[u8], trust: Trust<'_>) -> Result<(Pin,
     verify(&root, signed, &signature)?;
     trust.check_version(&statement)?;
     let pin = Pin { root, statement };
+    if pin.statement.key_id(S::ID) != Some(id_of(S::ID, key)) {
+        return Err(Error::Untrusted(Distrust::Key));
+    }
     let key = ServerKey::from_pin(&pin, PublicKey::<S>::from_bytes(key)?)?;
     key.public().check_long_lived()?;
     Ok((pin, key))
@@ -321,10 +328,12 @@ impl ServerIdentity {
         statement.encode(&mut out).map_err(|Overflow| Error::Misuse(Misuse::Parameter))?;
         let len = out.written();
         verify(&root, bytes.get(..len).unwrap_or_default(), &signature)?;
-        let held = |suite, id: Option<Fingerprint>| statement.key_id(suite) == id;
-        if !held(Suite1::ID, suite1.as_ref().map(|k| k.id))
-            || !held(Suite2::ID, suite2.as_ref().map(|k| k.id))
-        {
+        let mut held =
+            [suite1.as_ref().map(|k| (Suite1::ID, k.id)), suite2.as_ref().map(|k| (Suite2::ID, k.id))]
+                .into_iter()
+                .flatten();
+        let all_listed = statement.keys().iter().all(|key| held.next() == Some(*key));
+        if !all_listed || held.next().is_some() {
             return Err(Error::Untrusted(Distrust::Key));
         }
         let mut list = [0; MAX_SUITES];
@@ -360,25 +369,28 @@ impl ServerIdentity {
         self.suites
     }
 
-    /// Writes the key answer for a suite, header included; its length. `None` if the suite is not offered.
-    pub(crate) fn key_answer(&self, suite: u8, out: &mut [u8; MAX_HANDSHAKE_LEN]) -> Option<usize> {
+    /// Appends the key answer for a suite to the output.
+    pub(crate) fn put_key_answer(&self, suite: u8, io: &mut Io<'_, '_>) -> Result<(), Error> {
         let key = match suite {
-            Suite1::ID => Suite1::key(self)?.public.as_bytes(),
-            Suite2::ID => Suite2::key(self)?.public.as_bytes(),
-            _ => return None,
+            Suite1::ID => Suite1::key(self).map(|k| k.public.as_bytes()),
+            Suite2::ID => Suite2::key(self).map(|k| k.public.as_bytes()),
+            _ => None,
         };
-        let (header, body) = out.split_first_chunk_mut::<HEADER_LEN>()?;
-        let mut statement = [0; MAX_STATEMENT];
-        let mut inner = Writer::new(&mut statement);
-        self.statement.encode(&mut inner).ok()?;
-        let len = inner.written();
-        let mut answer = Writer::new(body);
-        answer.put(&self.root).ok()?;
-        statement.get(..len)?.encode(&mut answer).ok()?;
-        answer.put(&self.signature).ok()?;
-        answer.put(key).ok()?;
-        *header = Header { kind: Kind::KeyAnswer, suite, length: answer.written() }.encode()?;
-        answer.written().checked_add(HEADER_LEN)
+        let key = key.ok_or(Error::Incompatible(Mismatch::Suite))?;
+        let mut count = Writer::counting();
+        self.statement.encode(&mut count).map_err(|Overflow| Error::Misuse(Misuse::Parameter))?;
+        let statement = count.written();
+        let parts = [ROOT_LEN, 2, statement, self.signature.len(), key.len()];
+        let length = parts.iter().fold(0, |sum: usize, n| sum.saturating_add(*n));
+        let header = Header::new(Kind::KeyAnswer, suite, length).encode();
+        io.put(|out| {
+            out.put(&header)?;
+            out.put(&self.root)?;
+            u16::try_from(statement).map_err(|_| Overflow)?.encode(out)?;
+            self.statement.encode(out)?;
+            out.put(&self.signature)?;
+            out.put(key)
+        })
     }
 }
 

@@ -1,9 +1,9 @@
 //! What the caller lends to each call.
 
 use crate::buf::TxBuf;
-use crate::config::{HEADER_LEN, Millis};
+use crate::config::Millis;
 use crate::entropy::Entropy;
-use crate::error::{Error, ErrorCode, Misuse};
+use crate::error::{Error, ErrorCode, Misuse, NoRoom};
 use crate::handshake::{Header, Kind, sealed_len};
 use crate::suite::Suite;
 use crate::wire::{Overflow, Writer};
@@ -21,7 +21,18 @@ pub struct Io<'x, 't> {
 const TOO_SMALL: Error = Error::Misuse(Misuse::BufferTooSmall);
 
 impl Io<'_, '_> {
-    /// Appends what `write` writes to the output.
+    /// Whether `needed` bytes have to wait for room; makes them contiguous if not.
+    ///
+    /// # Errors
+    /// [`Misuse::BufferTooSmall`] if even an empty output would not hold them.
+    pub(crate) fn no_room(&mut self, needed: usize) -> Result<Option<NoRoom>, Error> {
+        if needed > self.tx.capacity() {
+            return Err(TOO_SMALL);
+        }
+        Ok(self.tx.room(needed).err())
+    }
+
+    /// Appends what `write` writes to the output. [`Self::no_room`] has seen to the room.
     pub(crate) fn put(
         &mut self,
         write: impl FnOnce(&mut Writer<'_>) -> Result<(), Overflow>,
@@ -51,7 +62,7 @@ impl Io<'_, '_> {
 
     /// Appends an ERROR message.
     pub(crate) fn put_error(&mut self, suite: u8, code: ErrorCode) -> Result<(), Error> {
-        let header = Header { kind: Kind::Error, suite, length: 1 }.encode().unwrap_or([0; HEADER_LEN]);
+        let header = Header::new(Kind::Error, suite, 1).encode();
         self.put(|out| {
             out.put(&header)?;
             out.put(&[code as u8])

@@ -7,6 +7,7 @@ use crate::bytes::{Bytes, Secret};
 use crate::suite::Suite;
 use hmac::Mac;
 use sha2::Digest;
+use zeroize::Zeroize;
 
 /// HASH(a ‖ b ‖ …).
 pub fn hash<S: Suite>(parts: &[&[u8]]) -> S::Hash {
@@ -23,7 +24,10 @@ pub fn hmac<S: Suite>(key: &[u8], parts: &[&[u8]]) -> Secret<S::Hash> {
     for part in parts {
         mac.update(part);
     }
-    Secret::new(mac.finalize().into_bytes().into())
+    let mut output = mac.finalize().into_bytes();
+    let secret = Secret::new(output.clone().into());
+    output.zeroize();
+    secret
 }
 
 /// HKDF-Extract.

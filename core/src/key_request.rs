@@ -22,8 +22,7 @@ impl<S: Suite> KeyRequest<S> {
     /// # Errors
     /// [`crate::error::Misuse::BufferTooSmall`].
     pub fn send(io: &mut Io<'_, '_>) -> Result<Self, Error> {
-        let header = Header { kind: Kind::KeyRequest, suite: S::ID, length: 0 };
-        let header = header.encode().unwrap_or([0; HEADER_LEN]);
+        let header = Header::new(Kind::KeyRequest, S::ID, 0).encode();
         io.put(|out| out.put(&header))?;
         Ok(Self { suite: PhantomData })
     }

@@ -200,6 +200,9 @@ impl<S: Suite> Inbound<S> {
     /// # Errors
     /// [`PeerFault::Record`], one error for every reason. Then nothing was counted, and the connection is over.
     pub fn open(&mut self, record: &mut [u8]) -> Result<Opened, Error> {
+        if self.frame(record)? != Some(record.len()) {
+            return Err(FAILED);
+        }
         let (prefix, sealed) = record.split_first_chunk_mut::<RECORD_PREFIX>().ok_or(FAILED)?;
         let bucket = sealed.len().checked_sub(tag_len::<S>()).ok_or(FAILED)?;
         let aad = self.epochs.aad(*prefix);

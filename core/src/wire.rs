@@ -1,15 +1,16 @@
 //! Encoding into and decoding from slices. All integers big endian.
 
+use core::fmt;
+
 /// A body is not of its type's form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Malformed;
 
-/// The output slice is too small, or a field longer than its length prefix can say.
+/// The output slice is too small, or a message is not of its own type's form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Overflow;
 
 /// Writes to the front of a slice, or only counts.
-#[derive(Debug)]
 pub struct Writer<'b> {
     rest: Option<&'b mut [u8]>,
     written: usize,
@@ -59,7 +60,7 @@ impl<'b> Writer<'b> {
 }
 
 /// Reads from the front of a slice.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Reader<'a> {
     rest: &'a [u8],
 }
@@ -190,6 +191,26 @@ impl<'a> Field<'a> for &'a [u8] {
     fn decode(input: &mut Reader<'a>) -> Result<Self, Malformed> {
         let len = u16::decode(input)?;
         input.take(usize::from(len))
+    }
+}
+
+/// `str16` of opaque bytes, which are never shown.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Opaque<'a>(pub &'a [u8]);
+
+impl<'a> Field<'a> for Opaque<'a> {
+    fn encode(&self, out: &mut Writer<'_>) -> Result<(), Overflow> {
+        self.0.encode(out)
+    }
+
+    fn decode(input: &mut Reader<'a>) -> Result<Self, Malformed> {
+        Field::decode(input).map(Self)
+    }
+}
+
+impl fmt::Debug for Opaque<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} bytes", self.0.len())
     }
 }
 

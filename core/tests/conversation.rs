@@ -1,10 +1,5 @@
 //! Both roles in memory: key request, handshake, login, a message, goodbye.
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test may panic"
-)]
+#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test may panic")]
 
 use sordino_core::config::{Millis, Timeouts};
 use sordino_core::entropy::Entropy;
@@ -14,6 +9,7 @@ use sordino_core::key_request::KeyRequest;
 use sordino_core::messages::{Auth, AuthCode, AuthResult, CloseReason, MessageId, Ping, Send};
 use sordino_core::name::{Target, Username};
 use sordino_core::suite::SecretKey;
+use sordino_core::wire::Opaque;
 use sordino_core::{
     Accept, Acceptor, Answer, Client, ClientConfig, Closed, Conn, Event, Io, Message, Peer, RxBuf, Server,
     ServerConfig, Step, Suite, Suite1, Suite2, SuiteList, TxBuf,
@@ -118,7 +114,7 @@ fn converse<S: ServedSuite>(chunk: usize) {
                     assert_eq!(result.username, "alice");
                     log.push("logged in");
                     let target = Target::User(Username::new("bob").unwrap());
-                    let send = Message::Send(Send { id, target, format: 0, body: b"hello" });
+                    let send = Message::Send(Send { id, target, format: 0, body: Opaque(b"hello") });
                     let ping = Message::Ping(Ping { token: 77 });
                     alice
                         .with(now, |_, io| client.send(&send, io).and_then(|()| client.send(&ping, io)))
@@ -157,7 +153,7 @@ fn converse<S: ServedSuite>(chunk: usize) {
                     server.with(now, |_, io| conn.answer(ticket, Answer::Auth(result), io)).unwrap();
                 }
                 Event::Message(Message::Send(send)) => {
-                    assert_eq!((send.id, send.body), (id, &b"hello"[..]));
+                    assert_eq!((send.id, send.body.0), (id, &b"hello"[..]));
                     log.push("message");
                     alice.with(now, |_, io| client.close(CloseReason::Bye, io));
                     while alice.carry(&mut server, chunk) {}

@@ -89,8 +89,7 @@ impl<S: Suite> Start<S> {
         let ClientConfig { server, device, device_public, counter, .. } = &self.config;
         let e = ephemeral::<S>(io.rng, device, *counter)?;
         let e_public = e.public();
-        let header = Header { kind: Kind::Message1, suite: S::ID, length: message1_len::<S>() };
-        let header = header.encode().ok_or(Error::Misuse(Misuse::Parameter))?;
+        let header = Header::new(Kind::Message1, S::ID, message1_len::<S>()).encode();
         let gate_key = gate_key::<S>(server.public());
         let gate = kdf::hmac::<S>(gate_key.as_ref(), &[&header, e_public.as_bytes()]);
         let gate = gate.expose().get(..GATE_LEN).unwrap_or_default();
@@ -155,8 +154,7 @@ impl<S: Suite> Wait2<S> {
 
     /// Header of message 3, and the device key under the key of message 2.
     fn send_static(&mut self, keys: &mut HandshakeKeys<S>, io: &mut Io<'_, '_>) -> Result<(), Error> {
-        let header = Header { kind: Kind::Message3, suite: S::ID, length: message3_len::<S>() };
-        let header = header.encode().ok_or(Error::Misuse(Misuse::Parameter))?;
+        let header = Header::new(Kind::Message3, S::ID, message3_len::<S>()).encode();
         self.state.mix_hash(&[&header]);
         io.put(|out| out.put(&header))?;
         let plain = dh_len::<S>().saturating_add(STATIC_PAD);

@@ -50,11 +50,15 @@ pub struct Header {
 }
 
 impl Header {
-    /// `None` if the length is above 65,535.
-    pub fn encode(&self) -> Option<[u8; HEADER_LEN]> {
+    /// `length` is at most [`crate::config::MAX_HANDSHAKE_LEN`] by the constants of the suites.
+    pub const fn new(kind: Kind, suite: u8, length: usize) -> Self {
+        Self { kind, suite, length }
+    }
+
+    pub fn encode(&self) -> [u8; HEADER_LEN] {
         let [m0, m1] = MAGIC;
-        let [high, low] = u16::try_from(self.length).ok()?.to_be_bytes();
-        Some([m0, m1, VERSION, self.kind as u8, self.suite, 0, high, low])
+        let [.., high, low] = self.length.to_be_bytes();
+        [m0, m1, VERSION, self.kind as u8, self.suite, 0, high, low]
     }
 
     /// Reads the header at the front of `received`; `None` until all of it has come.

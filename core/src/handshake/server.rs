@@ -132,8 +132,7 @@ impl<S: Suite> Start<S> {
 
         let e = ephemeral::<S>(io.rng, &self.secret, self.counter)?;
         let e_public = e.public();
-        let header = Header { kind: Kind::Message2, suite: S::ID, length: message2_len::<S>() };
-        let header = header.encode().ok_or(Error::Misuse(Misuse::Parameter))?;
+        let header = Header::new(Kind::Message2, S::ID, message2_len::<S>()).encode();
         self.state.mix_hash(&[&header]);
         self.state.mix_hash(&[e_public.as_bytes()]);
         let mut keys = self.state.mix_key(e.agree(&client_e).expose());

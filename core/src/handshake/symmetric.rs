@@ -6,6 +6,7 @@ use crate::config::VERSION;
 use crate::error::{Error, PeerFault};
 use crate::kdf;
 use crate::suite::{PublicKey, Suite};
+use sha2::Digest;
 
 /// Transcript hash and chaining key.
 #[derive(Clone)]
@@ -26,11 +27,12 @@ impl<S: Suite> Symmetric<S> {
 
     /// h = HASH(h ‖ parts).
     pub fn mix_hash(&mut self, parts: &[&[u8]]) {
-        let mut all = [self.h.as_ref(), &[], &[], &[]];
-        for (to, from) in all.iter_mut().skip(1).zip(parts) {
-            *to = from;
+        let mut sha = S::Sha::new();
+        sha.update(&self.h);
+        for part in parts {
+            sha.update(part);
         }
-        self.h = kdf::hash::<S>(&all);
+        self.h = sha.finalize().into();
     }
 
     /// Mixes a shared value into the chaining key; the keys that follow from it.

@@ -51,10 +51,8 @@ impl<'a> Auth<'a> {
 
 impl core::fmt::Debug for Auth<'_> {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.debug_struct("Auth")
-            .field("method", &self.method)
-            .field("username", &self.username)
-            .finish_non_exhaustive()
+        // People type passwords into the wrong field.
+        f.debug_struct("Auth").field("method", &self.method).finish_non_exhaustive()
     }
 }
 
@@ -109,17 +107,22 @@ impl AuthResult<'_> {
         Self { code, retry_after, device: 0, pending: 0, username: "" }
     }
 
-    /// Success has a username, a refusal nothing.
-    fn is_consistent(&self) -> bool {
+    /// Success has a username, a refusal nothing; only two codes may ask for a pause.
+    fn is_sound(&self) -> bool {
+        let empty = self.device == 0 && self.pending == 0 && self.username.is_empty();
         match self.code {
-            AuthCode::Ok => Username::new(self.username).is_some(),
-            _ => self.device == 0 && self.pending == 0 && self.username.is_empty(),
+            AuthCode::Ok => self.retry_after == 0 && Username::new(self.username).is_some(),
+            AuthCode::RateLimited | AuthCode::Unavailable => empty,
+            _ => empty && self.retry_after == 0,
         }
     }
 }
 
 impl<'a> Field<'a> for AuthResult<'a> {
     fn encode(&self, out: &mut Writer<'_>) -> Result<(), Overflow> {
+        if !self.is_sound() {
+            return Err(Overflow);
+        }
         let end = out.written().saturating_add(AUTH_RESULT_LEN);
         self.code.encode(out)?;
         self.retry_after.encode(out)?;
@@ -139,6 +142,6 @@ impl<'a> Field<'a> for AuthResult<'a> {
             username: Field::decode(&mut body)?,
         };
         body.finish_zeros()?;
-        if result.is_consistent() { Ok(result) } else { Err(Malformed) }
+        if result.is_sound() { Ok(result) } else { Err(Malformed) }
     }
 }

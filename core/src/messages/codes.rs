@@ -35,6 +35,8 @@ macro_rules! codes {
 codes! {
     /// Why a connection is closed.
     CloseReason {
+        /// A reason that this version doesn't know.
+        Other = 0,
         /// A goodbye.
         Bye = 1,
         /// The connection's 24 hours are over: reconnect.
@@ -137,5 +139,12 @@ codes! {
         Joined = 1,
         /// Somebody left.
         Left = 2,
+    }
+}
+
+impl Code {
+    /// Only two codes may ask for a pause.
+    pub(super) const fn may_wait(self, seconds: u32) -> bool {
+        seconds == 0 || matches!(self, Self::RateLimited | Self::Unavailable)
     }
 }

@@ -6,10 +6,10 @@ mod codes;
 pub use auth::{Auth, AuthResult};
 pub use codes::{AuthCode, AuthMethod, CloseReason, Code, NoticeLevel, Registration, RoomEventKind};
 
-use crate::config::{MAX_BODY, MAX_NOTICE, MAX_WINDOW};
+use crate::config::{MAX_BODY, MAX_NOTICE, MAX_POLICY, MAX_WINDOW};
 use crate::name::{RoomName, Target, Username};
 use crate::record::Direction;
-use crate::wire::{Field, List, Malformed, Overflow, Reader, Text, Writer};
+use crate::wire::{Field, List, Malformed, Opaque, Overflow, Reader, Text, Writer};
 
 /// When a message is allowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,7 +125,7 @@ messages! {
     56 RoomEvent(RoomEvent<'a>)    ToClient Ready;
 }
 
-/// Declares bodies whose fields stand one after the other. `where` adds a condition for decoding.
+/// Declares bodies whose fields stand one after the other. `where` adds a condition, both ways.
 macro_rules! bodies {
     ($(
         $(#[$doc:meta])*
@@ -141,6 +141,12 @@ macro_rules! bodies {
 
         impl<'a $($(, $t: Field<'a> + Clone + PartialEq)?)?> Field<'a> for $name $(<$lt $(, $t)?>)? {
             fn encode(&self, out: &mut Writer<'_>) -> Result<(), Overflow> {
+                $(
+                    let sound: fn(&Self) -> bool = $check;
+                    if !sound(self) {
+                        return Err(Overflow);
+                    }
+                )?
                 $(self.$field.encode(out)?;)+
                 Ok(())
             }
@@ -148,8 +154,8 @@ macro_rules! bodies {
             fn decode(input: &mut Reader<'a>) -> Result<Self, Malformed> {
                 let body = Self { $($field: Field::decode(input)?,)+ };
                 $(
-                    let check: fn(&Self) -> bool = $check;
-                    if !check(&body) {
+                    let sound: fn(&Self) -> bool = $check;
+                    if !sound(&body) {
                         return Err(Malformed);
                     }
                 )?
@@ -162,9 +168,9 @@ macro_rules! bodies {
 bodies! {
     /// The last record of a direction.
     struct Close {
-        /// Why.
-        reason: CloseReason,
-        /// Records that the sender accepted from its peer on this connection.
+        /// Number of a [`CloseReason`]; one that is unknown is a close all the same.
+        reason: u8,
+        /// Records that the sender has opened on this connection.
         received: u64,
     }
 
@@ -194,7 +200,7 @@ bodies! {
         rules: Text<'a>,
         /// Allowed email domains; none means any.
         domains: List<'a, &'a str>,
-    }
+    } where Policy::is_sound;
 
     /// A line from the server for the person.
     struct Notice<'a> {
@@ -212,8 +218,8 @@ bodies! {
         target: Target<'a>,
         /// What the body is: 0 = UTF-8 text.
         format: u8,
-        /// 1 to 15,360 bytes, opaque to the server, which refuses other sizes.
-        body: &'a [u8],
+        /// 1 to 15,360 bytes; the server refuses other sizes.
+        body: Opaque<'a>,
     }
 
     /// The message is durable on the server.
@@ -234,7 +240,7 @@ bodies! {
         code: Code,
         /// Seconds to wait, or 0.
         retry_after: u32,
-    }
+    } where |r| r.code != Code::Ok && r.code.may_wait(r.retry_after);
 
     /// A device of the recipient has acknowledged the message.
     struct Delivered {
@@ -269,7 +275,7 @@ bodies! {
         /// Where in the body this part begins.
         offset: u16,
         /// The part.
-        part: &'a [u8],
+        part: Opaque<'a>,
     } where Deliver::is_well_formed;
 
     /// Acknowledges every message up to and including a number.
@@ -294,7 +300,7 @@ bodies! {
         code: Code,
         /// Seconds to wait, or 0.
         retry_after: u32,
-    }
+    } where |d| d.code.may_wait(d.retry_after);
 
     /// LIST_ROOMS and WHO.
     struct ListRequest<'a> {
@@ -353,12 +359,25 @@ bodies! {
     }
 }
 
+impl Policy<'_> {
+    /// zxcvbn scores end at 4, and the whole fits the smallest record.
+    fn is_sound(&self) -> bool {
+        let domains =
+            self.domains.iter().fold(0, |sum: usize, d| sum.saturating_add(d.len()).saturating_add(1));
+        let texts = self.server_name.len().saturating_add(self.rules.0.len()).saturating_add(domains);
+        self.password_score <= 4 && texts.saturating_add(POLICY_FIXED) <= MAX_POLICY
+    }
+}
+
+/// Bytes of a POLICY without its texts and domains.
+const POLICY_FIXED: usize = 5 + 2 + 1 + 2 + 2;
+
 impl Deliver<'_> {
     /// The part lies within the body, is not empty, and the body has a legal size.
     fn is_well_formed(&self) -> bool {
-        let end = usize::from(self.offset).saturating_add(self.part.len());
+        let end = usize::from(self.offset).saturating_add(self.part.0.len());
         let total = usize::from(self.total);
-        (1..=MAX_BODY).contains(&total) && !self.part.is_empty() && end <= total
+        (1..=MAX_BODY).contains(&total) && !self.part.0.is_empty() && end <= total
     }
 }
 

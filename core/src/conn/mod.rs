@@ -9,23 +9,27 @@
 //! - [`Step::NeedOutput`] means that nothing was consumed or changed.
 //! - [`Conn::poll_timeout`] says when [`Conn::handle_timeout`] must be called next; calling it early is harmless.
 //! - After an error or a close, write the output (it may hold a CLOSE or an ERROR) and drop the connection.
-//!   Every further call returns the same result.
+//!   Every further call returns the same result. Receive memory that is used again is wiped by [`RxBuf::wipe`].
 //! - Room for a CLOSE is always kept in the output.
 
+mod open;
+mod timers;
+
 use crate::buf::RxBuf;
-use crate::config::{CONTROL_RECORD, HEADER_LEN, MAX_AUTH_FAILURES, MAX_LIFETIME, Millis, Timeouts};
+use crate::config::{CONTROL_RECORD, HEADER_LEN, MAX_AUTH_FAILURES, Millis, Timeouts};
 use crate::error::{Deadline, Error, ErrorCode, Misuse, PeerFault, SendError};
 use crate::event::{Answer, AnswerError, Closed, Event, EventId, Peer, Step, Ticket};
 use crate::handshake::client::{ClientConfig, ClientHandshake, ServerHello};
 use crate::handshake::server::{ERROR_LEN, ServerConfig, ServerHandshake};
-use crate::handshake::{Finished, Handshake, Header, Kind, Outcome};
+use crate::handshake::{Handshake, Header, Kind, Outcome};
 use crate::identity::StaticKey;
-pub use crate::io::Io;
-use crate::messages::{self, Auth, AuthCode, AuthResult, Close, CloseReason, Message, Phase, Ping};
-use crate::record::{Direction, Inbound, Outbound, max_body};
+use crate::io::Io;
+use crate::messages::{AuthResult, CloseReason, Message, Phase};
+use crate::record::Direction;
 use crate::suite::{Suite, Suite1, Suite2, SuiteList};
-use crate::wire::{Overflow, Writer};
 use core::ops::Range;
+use open::{Open, Received, is_auth, is_close};
+use timers::{Due, Timers};
 
 /// Which side of a connection this is.
 pub trait Role: private::Role {}
@@ -65,7 +69,7 @@ mod private {
 
 /// A connection of role `R` in suite `S`: state and keys; no buffers, clock or randomness inside.
 pub struct Conn<R: Role, S: Suite> {
-    phase: Stage<R, S>,
+    stage: Stage<R, S>,
     lent: Lent,
     timers: Timers,
 }
@@ -76,21 +80,10 @@ enum Stage<R: Role, S: Suite> {
     Ended(Result<Closed, Error>),
 }
 
-/// After the handshake.
-struct Open<S: Suite> {
-    out: Outbound<S>,
-    inbound: Inbound<S>,
-    peer_max: u16,
-    phase: Phase,
-    failures: u8,
-    /// Token of a PING that was not answered for want of room.
-    pong: Option<u64>,
-}
-
-/// The part of the receive buffer that the latest event shows, and the ticket that waits for an answer.
+/// The part of the receive buffer that the latest event shows, and whether its ticket waits for an answer.
 struct Lent {
     serial: u32,
-    what: Lend,
+    event: Lend,
     /// Bytes at the front of the buffer that the next step drops.
     used: usize,
     unanswered: bool,
@@ -102,14 +95,6 @@ enum Lend {
     Admit,
     Established(Range<usize>),
     Message(u8, Range<usize>),
-}
-
-struct Timers {
-    limits: Timeouts,
-    /// Connection's start, then the handshake's end.
-    since: Millis,
-    heard: Millis,
-    pinged: bool,
 }
 
 const _: () = assert!(size_of::<Conn<Server, Suite1>>() <= 1536);
@@ -139,7 +124,7 @@ impl<S: Suite> Conn<Server, S> {
         Self::start(ServerHandshake::new(key, suites, config)?, limits, since)
     }
 
-    /// Answers the event that gave `ticket`.
+    /// Answers the event that gave `ticket`. Has no effect on a connection that is over.
     ///
     /// # Errors
     /// [`AnswerError::NoRoom`] gives the ticket back; [`AnswerError::Failed`] does not.
@@ -149,17 +134,20 @@ impl<S: Suite> Conn<Server, S> {
         answer: Answer<'_>,
         io: &mut Io<'_, '_>,
     ) -> Result<(), AnswerError> {
+        if let Stage::Ended(_) = self.stage {
+            return Ok(());
+        }
         if !self.lent.unanswered || self.lent.serial != ticket.0 {
             return Err(AnswerError::Failed(Error::Misuse(Misuse::Stale)));
         }
-        match (&self.lent.what, answer) {
+        match (&self.lent.event, answer) {
             (Lend::Admit, Answer::Admit) => {
                 self.lent.unanswered = false;
                 Ok(())
             }
             (Lend::Admit, Answer::Busy) => {
-                self.lent.unanswered = false;
-                self.refuse_handshake(io).map_err(AnswerError::Failed)
+                self.end(Ok(Closed::Here(CloseReason::Overloaded)));
+                io.put_error(S::ID, ErrorCode::Busy).map_err(AnswerError::Failed)
             }
             (Lend::Message(..), Answer::Auth(result)) => self.answer_auth(ticket, &result, io),
             _ => Err(AnswerError::Failed(Error::Misuse(Misuse::WrongAnswer))),
@@ -172,40 +160,25 @@ impl<S: Suite> Conn<Server, S> {
         result: &AuthResult<'_>,
         io: &mut Io<'_, '_>,
     ) -> Result<(), AnswerError> {
-        match self.send(&Message::AuthResult(*result), io) {
-            Ok(()) => {}
+        let Stage::Open(open) = &mut self.stage else { return Ok(()) };
+        match open.send_result(result, io) {
+            Ok(()) => self.lent.unanswered = false,
             Err(SendError::NoRoom(room)) => return Err(AnswerError::NoRoom(ticket, room)),
             Err(_) => return Err(AnswerError::Failed(Error::Misuse(Misuse::WrongAnswer))),
         }
-        self.lent.unanswered = false;
-        let Stage::Open(open) = &mut self.phase else { return Ok(()) };
-        if result.code == AuthCode::Ok {
-            open.phase = Phase::Ready;
-            return Ok(());
-        }
-        open.failures = open.failures.saturating_add(1);
-        if open.failures >= MAX_AUTH_FAILURES {
+        if open.refused_logins >= MAX_AUTH_FAILURES {
             self.close(CloseReason::AuthFailed, io);
         }
         Ok(())
-    }
-
-    /// Ends a handshake that the application did not admit.
-    fn refuse_handshake(&mut self, io: &mut Io<'_, '_>) -> Result<(), Error> {
-        self.phase = Stage::Ended(Ok(Closed::Here(CloseReason::Overloaded)));
-        io.put_error(S::ID, ErrorCode::Busy)
     }
 }
 
 impl<R: Role, S: Suite> Conn<R, S> {
     fn start(handshake: R::Handshake<S>, limits: Timeouts, now: Millis) -> Result<Self, Error> {
-        if limits.lifetime > MAX_LIFETIME {
-            return Err(Error::Misuse(Misuse::Parameter));
-        }
         Ok(Self {
-            phase: Stage::Handshake(handshake),
-            lent: Lent { serial: 0, what: Lend::Nothing, used: 0, unanswered: false },
-            timers: Timers { limits, since: now, heard: now, pinged: false },
+            stage: Stage::Handshake(handshake),
+            lent: Lent { serial: 0, event: Lend::Nothing, used: 0, unanswered: false },
+            timers: Timers::new(limits, now)?,
         })
     }
 
@@ -214,18 +187,21 @@ impl<R: Role, S: Suite> Conn<R, S> {
     /// # Errors
     /// The connection is over; see the module's call contract.
     pub fn step(&mut self, rx: &mut RxBuf<'_>, io: &mut Io<'_, '_>) -> Result<Step, Error> {
-        if self.lent.unanswered {
-            self.refuse(io)?;
+        if self.lent.unanswered
+            && let Err(error) = self.refuse(io)
+        {
+            self.end(Err(error));
         }
         rx.consume(core::mem::take(&mut self.lent.used));
-        self.lent.what = Lend::Nothing;
-        let step = match &mut self.phase {
+        self.lent.event = Lend::Nothing;
+        let step = match &mut self.stage {
             Stage::Ended(end) => return (*end).map(Step::Closed),
             Stage::Handshake(_) => self.step_handshake(rx, io),
             Stage::Open(_) => self.step_record(rx, io),
         };
         if let Err(error) = step {
-            self.phase = Stage::Ended(Err(error));
+            self.end(Err(error));
+            rx.consume(core::mem::take(&mut self.lent.used));
         }
         step
     }
@@ -234,13 +210,13 @@ impl<R: Role, S: Suite> Conn<R, S> {
     ///
     /// # Errors
     /// [`Misuse::Stale`] for an event of an earlier step, and for one that was answered.
-    pub fn event<'i>(&mut self, rx: &'i RxBuf<'_>, id: EventId) -> Result<Event<'i>, Error> {
+    pub fn event<'i>(&self, rx: &'i RxBuf<'_>, id: EventId) -> Result<Event<'i>, Error> {
         const STALE: Error = Error::Misuse(Misuse::Stale);
         if id.0 != self.lent.serial {
             return Err(STALE);
         }
         let lent = |range: &Range<usize>| rx.unconsumed().get(range.clone()).ok_or(STALE);
-        match self.lent.what.clone() {
+        match self.lent.event.clone() {
             Lend::Nothing => Err(STALE),
             Lend::Admit => self.ticket().map(Event::Admit),
             Lend::Established(range) => {
@@ -257,60 +233,54 @@ impl<R: Role, S: Suite> Conn<R, S> {
         }
     }
 
-    /// Sends a message.
+    /// Sends a message. CLOSE goes by [`Self::close`], AUTH_RESULT by [`Conn::answer`].
     ///
     /// # Errors
     /// [`SendError`]; nothing was changed.
     pub fn send(&mut self, message: &Message<'_>, io: &mut Io<'_, '_>) -> Result<(), SendError> {
-        let Stage::Open(open) = &mut self.phase else { return Err(SendError::Closed) };
-        if matches!(message, Message::Close(_)) || !messages::allowed(message.kind(), R::SENDS, open.phase) {
-            return Err(SendError::NotAllowed);
+        match &mut self.stage {
+            Stage::Handshake(_) => Err(SendError::NotAllowed),
+            Stage::Open(open) => open.send::<R>(message, io),
+            Stage::Ended(_) => Err(SendError::Closed),
         }
-        open.send(message, CONTROL_RECORD, io)
     }
 
     /// Largest body of a record that the peer receives, in bytes; 0 before the handshake's end.
     pub fn max_body(&self) -> usize {
-        match &self.phase {
-            Stage::Open(open) => max_body(open.peer_max),
+        match &self.stage {
+            Stage::Open(open) => open.max_body(),
             _ => 0,
         }
     }
 
     /// Whether a login has succeeded.
     pub const fn is_ready(&self) -> bool {
-        matches!(&self.phase, Stage::Open(Open { phase: Phase::Ready, .. }))
+        matches!(&self.stage, Stage::Open(Open { phase: Phase::Ready, .. }))
     }
 
     /// Whether the handshake still goes on: a step may then cost exponentiations.
     pub const fn is_handshaking(&self) -> bool {
-        matches!(&self.phase, Stage::Handshake(_))
+        matches!(&self.stage, Stage::Handshake(_))
     }
 
     /// Says goodbye: room for this is always kept. No effect on a connection that is over.
     ///
     /// In a handshake nothing is written.
     pub fn close(&mut self, reason: CloseReason, io: &mut Io<'_, '_>) {
-        if let Stage::Open(open) = &mut self.phase {
-            open.close(reason, io);
+        match &mut self.stage {
+            Stage::Handshake(_) => {}
+            Stage::Open(open) => open.close(reason, io),
+            Stage::Ended(_) => return,
         }
-        if !matches!(self.phase, Stage::Ended(_)) {
-            self.phase = Stage::Ended(Ok(Closed::Here(reason)));
-        }
+        self.end(Ok(Closed::Here(reason)));
     }
 
     /// When [`Self::handle_timeout`] must be called; `None` when the connection is over.
     pub fn poll_timeout(&self) -> Option<Millis> {
-        let timers = &self.timers;
-        match &self.phase {
+        match &self.stage {
+            Stage::Handshake(_) => Some(self.timers.handshake_end()),
+            Stage::Open(open) => Some(self.timers.next(open.phase)),
             Stage::Ended(_) => None,
-            Stage::Handshake(_) => Some(timers.after(timers.since, timers.limits.handshake)),
-            Stage::Open(open) => {
-                let silence = if timers.pinged { timers.limits.idle } else { timers.limits.ping };
-                let life = timers.after(timers.since, timers.limits.lifetime);
-                let next = timers.after(timers.heard, silence).min(life);
-                Some(timers.login_end(open.phase).map_or(next, |login| login.min(next)))
-            }
         }
     }
 
@@ -319,43 +289,37 @@ impl<R: Role, S: Suite> Conn<R, S> {
     /// # Errors
     /// [`Error::Timeout`]: the connection is over.
     pub fn handle_timeout(&mut self, io: &mut Io<'_, '_>) -> Result<(), Error> {
-        let timers = &mut self.timers;
-        let (reason, deadline) = match &mut self.phase {
+        let due = match &mut self.stage {
             Stage::Ended(end) => return (*end).map(|_| ()),
-            Stage::Handshake(_) => {
-                if io.now < timers.after(timers.since, timers.limits.handshake) {
-                    return Ok(());
-                }
-                (CloseReason::Timeout, Some(Deadline::Handshake))
-            }
+            Stage::Handshake(_) if io.now >= self.timers.handshake_end() => Due::Timeout(Deadline::Handshake),
+            Stage::Handshake(_) => Due::Nothing,
             Stage::Open(open) => {
-                if io.now >= timers.after(timers.since, timers.limits.lifetime) {
-                    (CloseReason::Expired, None)
-                } else if io.now >= timers.after(timers.heard, timers.limits.idle) {
-                    (CloseReason::Timeout, Some(Deadline::Idle))
-                } else if timers.login_end(open.phase).is_some_and(|end| io.now >= end) {
-                    (CloseReason::Timeout, Some(Deadline::Login))
-                } else {
-                    if !timers.pinged && io.now >= timers.after(timers.heard, timers.limits.ping) {
-                        // Without room the output is not moving, and the idle limit decides.
-                        let ping = Message::Ping(Ping { token: io.now });
-                        let _unsent = open.send(&ping, CONTROL_RECORD, io);
-                        timers.pinged = true;
-                    }
-                    return Ok(());
+                let due = self.timers.due(open.phase, io.now);
+                if due == Due::Ping {
+                    open.ping(io);
                 }
+                due
             }
         };
-        self.close(reason, io);
-        let Some(deadline) = deadline else { return Ok(()) };
-        self.phase = Stage::Ended(Err(Error::Timeout(deadline)));
-        Err(Error::Timeout(deadline))
+        match due {
+            Due::Nothing | Due::Ping => Ok(()),
+            Due::Expired => {
+                self.close(CloseReason::Expired, io);
+                Ok(())
+            }
+            Due::Timeout(deadline) => {
+                self.close(CloseReason::Timeout, io);
+                self.end(Err(Error::Timeout(deadline)));
+                Err(Error::Timeout(deadline))
+            }
+        }
     }
 
     fn step_handshake(&mut self, rx: &mut RxBuf<'_>, io: &mut Io<'_, '_>) -> Result<Step, Error> {
-        let Stage::Handshake(state) = &mut self.phase else { return Err(Error::Misuse(Misuse::Stale)) };
-        // The ERROR that a refusal would write must find room at any time.
-        if let Err(room) = io.tx.room(state.room().max(ERROR_LEN)) {
+        let Stage::Handshake(state) = &mut self.stage else { return Err(Error::Misuse(Misuse::Stale)) };
+        // Behind what the state writes: an ERROR that refuses, or the CLOSE that may follow the handshake.
+        let reserve = ERROR_LEN.max(CONTROL_RECORD);
+        if let Some(room) = io.no_room(state.room().saturating_add(reserve))? {
             return Ok(Step::NeedOutput(room));
         }
         let total = match state.expects() {
@@ -368,27 +332,26 @@ impl<R: Role, S: Suite> Conn<R, S> {
         let message = rx.filled_mut().get_mut(..total).unwrap_or_default();
         match state.handle(message, io)? {
             Outcome::Continue(next) => {
-                self.phase = Stage::Handshake(next);
+                *state = next;
                 self.lent.used = total;
                 Ok(Step::Progressed)
             }
             Outcome::Admit(next) => {
-                self.phase = Stage::Handshake(next);
+                *state = next;
                 self.lent.unanswered = true;
                 Ok(self.lend(Lend::Admit, 0))
             }
             Outcome::Done { finished, peer } => {
-                self.phase = Stage::Open(Open::new::<R>(&finished));
-                self.timers.since = io.now;
-                self.timers.heard = io.now;
+                self.stage = Stage::Open(Open::new::<R>(&finished));
+                self.timers.established(io.now);
                 Ok(self.lend(Lend::Established(peer), total))
             }
         }
     }
 
     fn step_record(&mut self, rx: &mut RxBuf<'_>, io: &mut Io<'_, '_>) -> Result<Step, Error> {
-        let Stage::Open(open) = &mut self.phase else { return Err(Error::Misuse(Misuse::Stale)) };
-        open.send_pong(io);
+        let Stage::Open(open) = &mut self.stage else { return Err(Error::Misuse(Misuse::Stale)) };
+        open.send_control(io);
         let received = rx.unconsumed();
         let total = match open.inbound.frame(received)? {
             Some(total) if total <= received.len() => total,
@@ -396,130 +359,55 @@ impl<R: Role, S: Suite> Conn<R, S> {
         };
         let record = rx.filled_mut().get_mut(..total).unwrap_or_default();
         let opened = open.inbound.open(record)?;
-        self.timers.heard = io.now;
-        self.timers.pinged = false;
-        if !messages::allowed(opened.kind, R::RECEIVES, open.phase) {
-            return Err(self.fault(PeerFault::UnexpectedMessage, io));
-        }
-        let body = record.get(opened.body.clone()).unwrap_or_default();
-        let Ok(message) = Message::decode(opened.kind, body) else {
-            return Err(self.fault(PeerFault::MalformedMessage, io));
-        };
-        match message {
-            Message::Close(close) => {
-                self.phase = Stage::Ended(Ok(Closed::ByPeer(close.reason)));
-                self.lent.used = total;
-                return Ok(Step::Closed(Closed::ByPeer(close.reason)));
-            }
-            Message::Ping(ping) => {
-                open.pong = Some(ping.token);
-                open.send_pong(io);
-            }
-            Message::Pong(_) => {}
-            _ => {
-                if matches!(message, Message::AuthResult(AuthResult { code: AuthCode::Ok, .. })) {
-                    open.phase = Phase::Ready;
-                }
-                self.lent.unanswered = matches!(message, Message::Auth(Auth { .. }));
-                return Ok(self.lend(Lend::Message(opened.kind, opened.body), total));
-            }
-        }
+        self.timers.heard(io.now);
         self.lent.used = total;
-        Ok(Step::Progressed)
+        let body = record.get(opened.body.clone()).unwrap_or_default();
+        match open.receive::<R>(opened.kind, body, io) {
+            Ok(Received::Control) => Ok(Step::Progressed),
+            Ok(Received::Close(reason)) => {
+                self.end(Ok(Closed::ByPeer(reason)));
+                Ok(Step::Closed(Closed::ByPeer(reason)))
+            }
+            Ok(Received::Message) => {
+                self.lent.unanswered = is_auth(opened.kind);
+                Ok(self.lend(Lend::Message(opened.kind, opened.body), total))
+            }
+            Err(fault) => {
+                // A CLOSE is never answered, or two sides could go on answering.
+                if !is_close(opened.kind) {
+                    open.close(CloseReason::Protocol, io);
+                }
+                Err(Error::Peer(fault))
+            }
+        }
     }
 
-    fn lend(&mut self, what: Lend, used: usize) -> Step {
+    fn lend(&mut self, event: Lend, used: usize) -> Step {
         self.lent.serial = self.lent.serial.wrapping_add(1);
-        self.lent.what = what;
+        self.lent.event = event;
         self.lent.used = used;
         Step::Event(EventId(self.lent.serial))
     }
 
-    /// The ticket of the lent event, once.
-    fn ticket(&mut self) -> Result<Ticket, Error> {
-        if !self.lent.unanswered {
-            return Err(Error::Misuse(Misuse::Stale));
-        }
-        Ok(Ticket(self.lent.serial))
+    /// The ticket of the lent event, as long as it was not answered.
+    fn ticket(&self) -> Result<Ticket, Error> {
+        if self.lent.unanswered { Ok(Ticket(self.lent.serial)) } else { Err(Error::Misuse(Misuse::Stale)) }
     }
 
     /// The application dropped its ticket.
     fn refuse(&mut self, io: &mut Io<'_, '_>) -> Result<(), Error> {
-        self.lent.unanswered = false;
-        let error = Error::Misuse(Misuse::Unanswered);
-        match &mut self.phase {
+        match &mut self.stage {
             Stage::Handshake(_) => io.put_error(S::ID, ErrorCode::Busy)?,
             Stage::Open(open) => open.close(CloseReason::Overloaded, io),
             Stage::Ended(_) => {}
         }
-        self.phase = Stage::Ended(Err(error));
-        Err(error)
+        Err(Error::Misuse(Misuse::Unanswered))
     }
 
-    /// The peer broke the protocol inside of an authentic record.
-    fn fault(&mut self, fault: PeerFault, io: &mut Io<'_, '_>) -> Error {
-        self.close(CloseReason::Protocol, io);
-        Error::Peer(fault)
-    }
-}
-
-impl<S: Suite> Open<S> {
-    fn new<R: Role>(finished: &Finished<S>) -> Self {
-        let secret = |direction| match direction {
-            Direction::ToServer => &finished.to_server,
-            Direction::ToClient => &finished.to_client,
-        };
-        Self {
-            out: Outbound::new(R::SENDS, secret(R::SENDS), 0),
-            inbound: Inbound::new(R::RECEIVES, secret(R::RECEIVES), 0, finished.own_max),
-            peer_max: finished.peer_max,
-            phase: Phase::Login,
-            failures: 0,
-            pong: None,
-        }
-    }
-
-    /// Seals a message in its place in the output, leaving `reserve` bytes free.
-    fn send(&mut self, message: &Message<'_>, reserve: usize, io: &mut Io<'_, '_>) -> Result<(), SendError> {
-        let mut count = Writer::counting();
-        message.encode(&mut count).map_err(|Overflow| SendError::TooLarge)?;
-        let body = count.written();
-        let len = Outbound::<S>::wire_len(body).ok_or(SendError::TooLarge)?;
-        if body > max_body(self.peer_max) {
-            return Err(SendError::TooLarge);
-        }
-        let region = io.tx.room(len.saturating_add(reserve)).map_err(SendError::NoRoom)?;
-        let mut out = Writer::new(region.get_mut(Outbound::<S>::BODY..).unwrap_or_default());
-        message.encode(&mut out).map_err(|Overflow| SendError::TooLarge)?;
-        let sealed = self.out.seal(region, message.kind(), body).ok_or(SendError::Exhausted)?;
-        io.tx.commit(sealed);
-        Ok(())
-    }
-
-    /// Answers the last PING, if there is room.
-    fn send_pong(&mut self, io: &mut Io<'_, '_>) {
-        if let Some(token) = self.pong
-            && self.send(&Message::Pong(Ping { token }), CONTROL_RECORD, io).is_ok()
-        {
-            self.pong = None;
-        }
-    }
-
-    /// Writes a CLOSE into the room that every send keeps. Only a used-up sequence prevents it.
-    fn close(&mut self, reason: CloseReason, io: &mut Io<'_, '_>) {
-        let close = Close { reason, received: self.inbound.sequence() };
-        let _exhausted = self.send(&Message::Close(close), 0, io);
-    }
-}
-
-impl Timers {
-    const fn after(&self, start: Millis, span: u32) -> Millis {
-        start.saturating_add(span as Millis)
-    }
-
-    /// When a login must have succeeded.
-    fn login_end(&self, phase: Phase) -> Option<Millis> {
-        (phase == Phase::Login && self.limits.login != 0).then(|| self.after(self.since, self.limits.login))
+    /// The assignment erases all keys in their place.
+    fn end(&mut self, end: Result<Closed, Error>) {
+        self.stage = Stage::Ended(end);
+        self.lent.unanswered = false;
     }
 }
 

@@ -1,0 +1,169 @@
+//! A connection after its handshake: records in both directions, and what control messages do.
+
+use super::Role;
+use crate::config::CONTROL_RECORD;
+use crate::error::{PeerFault, SendError};
+use crate::handshake::Finished;
+use crate::io::Io;
+use crate::messages::{self, Auth, AuthCode, AuthResult, Close, CloseReason, Message, Phase, Ping};
+use crate::record::{Direction, Inbound, Outbound, max_body};
+use crate::suite::Suite;
+use crate::wire::{Overflow, Writer};
+
+/// Keys and phase.
+pub(super) struct Open<S: Suite> {
+    pub out: Outbound<S>,
+    pub inbound: Inbound<S>,
+    pub phase: Phase,
+    /// AUTHs with another result than ok.
+    pub refused_logins: u8,
+    /// An AUTH is on its way and not answered.
+    logging_in: bool,
+    peer_max: u16,
+    /// PING and PONG that wait for room.
+    ping: Option<u64>,
+    pong: Option<u64>,
+}
+
+/// What a received message means for the connection.
+pub(super) enum Received {
+    /// Nothing for the application.
+    Control,
+    /// The peer has ended the connection.
+    Close(CloseReason),
+    /// For the application.
+    Message,
+}
+
+impl<S: Suite> Open<S> {
+    pub fn new<R: Role>(finished: &Finished<S>) -> Self {
+        let secret = |direction| match direction {
+            Direction::ToServer => &finished.to_server,
+            Direction::ToClient => &finished.to_client,
+        };
+        Self {
+            out: Outbound::new(R::SENDS, secret(R::SENDS), 0),
+            inbound: Inbound::new(R::RECEIVES, secret(R::RECEIVES), 0, finished.own_max),
+            phase: Phase::Login,
+            refused_logins: 0,
+            logging_in: false,
+            peer_max: finished.peer_max,
+            ping: None,
+            pong: None,
+        }
+    }
+
+    /// Largest body of a record that the peer receives, in bytes.
+    pub const fn max_body(&self) -> usize {
+        max_body(self.peer_max)
+    }
+
+    /// Sends a message of the application: neither CLOSE nor AUTH_RESULT, which have ways of their own.
+    pub fn send<R: Role>(&mut self, message: &Message<'_>, io: &mut Io<'_, '_>) -> Result<(), SendError> {
+        let own_way = matches!(message, Message::Close(_) | Message::AuthResult(_));
+        let second_login = matches!(message, Message::Auth(_)) && self.logging_in;
+        if own_way || second_login || !messages::allowed(message.kind(), R::SENDS, self.phase) {
+            return Err(SendError::NotAllowed);
+        }
+        self.seal(message, CONTROL_RECORD, io)?;
+        self.logging_in |= matches!(message, Message::Auth(_));
+        Ok(())
+    }
+
+    /// Sends the result of an AUTH.
+    pub fn send_result(&mut self, result: &AuthResult<'_>, io: &mut Io<'_, '_>) -> Result<(), SendError> {
+        self.seal(&Message::AuthResult(*result), CONTROL_RECORD, io)?;
+        match result.code {
+            AuthCode::Ok => self.phase = Phase::Ready,
+            _ => self.refused_logins = self.refused_logins.saturating_add(1),
+        }
+        Ok(())
+    }
+
+    /// Takes note of a message; `body` is the body of a record of type `kind`.
+    pub fn receive<R: Role>(
+        &mut self,
+        kind: u8,
+        body: &[u8],
+        io: &mut Io<'_, '_>,
+    ) -> Result<Received, PeerFault> {
+        if !messages::allowed(kind, R::RECEIVES, self.phase) {
+            return Err(PeerFault::UnexpectedMessage);
+        }
+        match Message::decode(kind, body).map_err(|_| PeerFault::MalformedMessage)? {
+            Message::Close(close) => {
+                return Ok(Received::Close(CloseReason::from_u8(close.reason).unwrap_or(CloseReason::Other)));
+            }
+            Message::Ping(ping) => {
+                self.pong = Some(ping.token);
+                self.send_control(io);
+            }
+            Message::Pong(_) => {}
+            Message::AuthResult(result) => {
+                if !core::mem::take(&mut self.logging_in) {
+                    return Err(PeerFault::UnexpectedMessage);
+                }
+                if result.code == AuthCode::Ok {
+                    self.phase = Phase::Ready;
+                }
+                return Ok(Received::Message);
+            }
+            _ => return Ok(Received::Message),
+        }
+        Ok(Received::Control)
+    }
+
+    /// Decides on a PING; it leaves as soon as there is room.
+    pub fn ping(&mut self, io: &mut Io<'_, '_>) {
+        self.ping = Some(self.out.sequence());
+        self.send_control(io);
+    }
+
+    /// Sends the PONG for the last PING, and a PING that is due, if there is room.
+    pub fn send_control(&mut self, io: &mut Io<'_, '_>) {
+        let due = |token: Option<u64>| token.map(|token| Ping { token });
+        if let Some(pong) = due(self.pong)
+            && self.seal(&Message::Pong(pong), CONTROL_RECORD, io).is_ok()
+        {
+            self.pong = None;
+        }
+        if let Some(ping) = due(self.ping)
+            && self.seal(&Message::Ping(ping), CONTROL_RECORD, io).is_ok()
+        {
+            self.ping = None;
+        }
+    }
+
+    /// Writes a CLOSE into the room that every other message leaves. Only a used-up sequence prevents it.
+    pub fn close(&mut self, reason: CloseReason, io: &mut Io<'_, '_>) {
+        let close = Close { reason: reason as u8, received: self.inbound.sequence() };
+        let _used_up = self.seal(&Message::Close(close), 0, io);
+    }
+
+    /// Seals a message in its place in the output, leaving `reserve` bytes free.
+    fn seal(&mut self, message: &Message<'_>, reserve: usize, io: &mut Io<'_, '_>) -> Result<(), SendError> {
+        let mut count = Writer::counting();
+        message.encode(&mut count).map_err(|Overflow| SendError::TooLarge)?;
+        let body = count.written();
+        let len = Outbound::<S>::wire_len(body).ok_or(SendError::TooLarge)?;
+        if body > self.max_body() {
+            return Err(SendError::TooLarge);
+        }
+        let region = io.tx.room(len.saturating_add(reserve)).map_err(SendError::NoRoom)?;
+        let mut out = Writer::new(region.get_mut(Outbound::<S>::BODY..).unwrap_or_default());
+        message.encode(&mut out).map_err(|Overflow| SendError::TooLarge)?;
+        let sealed = self.out.seal(region, message.kind(), body).ok_or(SendError::Exhausted)?;
+        io.tx.commit(sealed);
+        Ok(())
+    }
+}
+
+/// An AUTH has a ticket.
+pub(super) const fn is_auth(kind: u8) -> bool {
+    kind == Message::Auth(Auth::DEVICE).kind()
+}
+
+/// A CLOSE is the end, well-formed or not.
+pub(super) const fn is_close(kind: u8) -> bool {
+    kind == Message::Close(Close { reason: 0, received: 0 }).kind()
+}
