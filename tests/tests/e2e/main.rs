@@ -2,6 +2,19 @@
 //!
 //! The crash test's long form is `cargo test --release -p sordino-tests --test e2e crash -- --ignored --nocapture`.
 
+mod account;
+mod chat;
+mod crash;
+mod durable;
+mod equal;
+mod limits;
+mod recv;
+mod rooms;
+mod send;
+mod server;
+mod trust;
+mod tty;
+
 use sordino_tests::e2e::Programs;
 
 /// Built by cargo for this test.

@@ -1,0 +1,89 @@
+//! Every acknowledged message arrives exactly once on its reader's screen, whatever happens to the server.
+
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
+
+use sordino_tests::e2e::{
+    Host,
+    crowd::{Crowd, Plan, Tally},
+    host::WIDE_LIMITS,
+};
+
+use crate::PROGRAMS;
+
+struct Ordeal {
+    plan: Plan,
+    kills: u32,
+    /// Shortest and longest time from a start to the next kill.
+    between: (Duration, Duration),
+    /// For everything to arrive in the end.
+    patience: Duration,
+}
+
+/// A moment that no test can be tuned to.
+fn random_between((least, most): (Duration, Duration)) -> Duration {
+    let mut bytes = [0; 4];
+    getrandom::fill(&mut bytes).expect("random bytes");
+    least + (most - least).mul_f64(f64::from(u32::from_be_bytes(bytes)) / f64::from(u32::MAX))
+}
+
+impl Ordeal {
+    fn run(&self) -> Tally {
+        let mut host = Host::start_with(PROGRAMS, WIDE_LIMITS);
+        let start = Instant::now();
+        let crowd = Crowd::gather(&host, self.plan);
+        println!("{} clients entered in {:.1} s", self.plan.clients, start.elapsed().as_secs_f64());
+        for kill in 1..=self.kills {
+            thread::sleep(random_between(self.between));
+            host.kill();
+            let accepted = crowd.accepted();
+            let down = Instant::now();
+            host.up();
+            let back = down.elapsed().as_millis();
+            println!("kill {kill}: {accepted} messages acknowledged so far; ready again after {back} ms");
+            if kill == 1 {
+                assert!(accepted > 0, "the server was killed before it worked");
+            }
+        }
+        thread::sleep(random_between(self.between));
+        let tally = crowd.settle(self.patience);
+        let took = start.elapsed().as_secs_f64();
+        println!("{} clients, {} kills, {took:.1} s\n{tally}", self.plan.clients, self.kills);
+        let _ = host.terminate().exits(0);
+        tally
+    }
+}
+
+fn nothing_is_lost(tally: &Tally, ordeal: &Ordeal) {
+    assert!(tally.accepted >= ordeal.plan.clients, "too little was said: {tally:?}");
+    assert!(tally.reconnects >= ordeal.plan.clients, "the kills were not noticed: {tally:?}");
+    let wrong = (tally.lost, tally.repeated, tally.strange, tally.refused);
+    assert_eq!(wrong, (0, 0, 0, 0), "lost, repeated, strange, refused: {tally:#?}");
+    assert_eq!(tally.shown, tally.owed);
+}
+
+#[test]
+fn forty_clients_and_three_kills_lose_nothing() {
+    let ordeal = Ordeal {
+        plan: Plan { clients: 40, room: 8, pace: Duration::from_millis(100) },
+        kills: 3,
+        between: (Duration::from_millis(700), Duration::from_millis(2_500)),
+        patience: Duration::from_secs(40),
+    };
+    nothing_is_lost(&ordeal.run(), &ordeal);
+}
+
+/// `cargo test --release -p sordino-tests --test e2e crash -- --ignored --nocapture`
+#[test]
+#[ignore = "takes minutes; the command is above it"]
+fn two_hundred_clients_and_twelve_kills_lose_nothing() {
+    let ordeal = Ordeal {
+        plan: Plan { clients: 200, room: 10, pace: Duration::from_millis(250) },
+        kills: 12,
+        between: (Duration::from_secs(2), Duration::from_secs(9)),
+        patience: Duration::from_secs(120),
+    };
+    nothing_is_lost(&ordeal.run(), &ordeal);
+}

@@ -1,0 +1,189 @@
+//! The server as its operator sees it: starting, stopping, dying, configuration, console.
+
+use std::{fs, process::Command};
+
+use rustix::process::Signal;
+use sordino_core::{Closed, Suite1, messages::CloseReason};
+use sordino_tests::e2e::{
+    Finished, Host, PASSWORD, PATIENCE, Process,
+    probe::{Device, Ended, Memory, Probe},
+};
+
+use crate::PROGRAMS;
+
+fn server(arguments: &[&str]) -> Finished {
+    let mut command = Command::new(PROGRAMS.server);
+    Process::start(command.args(arguments)).finish(PATIENCE)
+}
+
+#[test]
+fn a_restart_keeps_identity_accounts_rooms_and_messages() {
+    let mut host = Host::start(PROGRAMS);
+    let (alice, bob) = (host.member("alice"), host.member("bob"));
+    for person in [&alice, &bob] {
+        person.ok(&["rooms", "join", "#club"]);
+    }
+    alice.send("@bob", "direct");
+    alice.send("#club", "to all");
+    let fingerprint = host.fingerprint().to_owned();
+    let _ = host.terminate().exits(0);
+    host.up();
+    assert_eq!(host.fingerprint(), fingerprint);
+    let texts: Vec<String> = bob.receive(2).into_iter().map(|l| l.text).collect();
+    assert_eq!(texts, ["direct", "to all"]);
+    assert!(alice.ok(&["rooms", "list"]).contains("#club\t2"));
+}
+
+#[test]
+fn kill_9_at_once_after_accepted_loses_nothing_and_leaves_no_stale_lock() {
+    let mut host = Host::start(PROGRAMS);
+    let (alice, bob) = (host.member("alice"), host.member("bob"));
+    for round in 0..5 {
+        alice.send("@bob", &format!("round {round}"));
+        host.kill();
+        host.up();
+    }
+    let texts: Vec<String> = bob.receive(5).into_iter().map(|l| l.text).collect();
+    assert_eq!(texts, (0..5).map(|round| format!("round {round}")).collect::<Vec<_>>());
+    bob.receive_nothing();
+}
+
+#[test]
+fn kill_9_during_the_first_start_is_survived() {
+    for pause in [0, 2, 5, 10, 20, 40] {
+        let mut host = Host::new(PROGRAMS);
+        let first = Process::start(&mut host.command());
+        std::thread::sleep(std::time::Duration::from_millis(pause));
+        first.signal(Signal::KILL);
+        drop(first);
+        host.up();
+        host.member("alice").send("@alice", "the server is well");
+    }
+}
+
+#[test]
+fn sigterm_says_goodbye_and_exits_with_0() {
+    for signal in [Signal::TERM, Signal::INT] {
+        let mut host = Host::start(PROGRAMS);
+        let alice = host.member("alice");
+        let mut memory = Memory::new();
+        let mut probe = Probe::connect(&mut memory, &host, Device::<Suite1>::new()).expect("a connection");
+        let mut following = alice.start(&["recv", "--json", "--follow"]);
+        alice.send("@alice", "connected");
+        following.stdout.expect("connected");
+        host.server().signal(signal);
+        assert_eq!(probe.next(), Err(Ended::Closed(Closed::ByPeer(CloseReason::ShuttingDown))));
+        following.stderr.expect("shutting down");
+        assert!(following.ended(std::time::Duration::ZERO).is_none(), "it waits for the server");
+        let _ = host.terminate().exits(0);
+    }
+}
+
+#[test]
+fn two_servers_do_not_share_a_data_directory() {
+    let host = Host::start(PROGRAMS);
+    let alice = host.member("alice");
+    let data = host.data_dir().display().to_string();
+    let second = server(&["--data-dir", &data, "--listen", "127.0.0.1:0", "--json"]);
+    assert_ne!(second.code, Some(0), "{second:#?}");
+    assert!(second.stdout.is_empty() && second.stderr.contains(&data), "{second:#?}");
+    alice.send("@alice", "the first one is well");
+}
+
+#[test]
+fn an_address_in_use_is_told() {
+    let host = Host::start(PROGRAMS);
+    let data = host.path("other").display().to_string();
+    let second = server(&["--data-dir", &data, "--listen", host.address(), "--json"]);
+    assert_ne!(second.code, Some(0), "{second:#?}");
+    assert!(second.stdout.is_empty() && second.stderr.contains(host.address()), "{second:#?}");
+}
+
+#[test]
+fn the_first_start_prints_address_fingerprint_and_the_command_to_type() {
+    let host = Host::new(PROGRAMS);
+    let mut command = Command::new(PROGRAMS.server);
+    command.arg("--data-dir").arg(host.data_dir()).args(["--listen", "127.0.0.1:0"]);
+    let server = Process::start(&mut command);
+    let grouped = |text: &str| text.replace(char::is_whitespace, "");
+    let printed = server.stdout.wait_for(PATIENCE, |text| text.contains("sordino ").then(|| text.to_owned()));
+    let printed = printed.unwrap_or_else(|| panic!("{}\n{}", server.stdout.text(), server.stderr.text()));
+    assert!(printed.contains("127.0.0.1:"), "{printed}");
+    let digits = grouped(&printed);
+    let hexadecimal = digits.as_bytes().windows(64).any(|w| w.iter().all(u8::is_ascii_hexdigit));
+    assert!(hexadecimal, "no fingerprint in {printed}");
+    server.signal(Signal::TERM);
+    let _ = server.finish(PATIENCE).exits(0);
+}
+
+#[test]
+fn the_default_configuration_is_printed_and_passes_its_check() {
+    let host = Host::new(PROGRAMS);
+    let printed = server(&["config", "default"]).exits(0).stdout;
+    assert!(printed.lines().any(|line| line.starts_with('#')), "it is commented");
+    let file = host.path("default.toml");
+    fs::write(&file, printed).expect("a file");
+    let file = file.display().to_string();
+    let _ = server(&["config", "check", &file]).exits(0);
+    let mut host = host;
+    host.argument("--config");
+    host.argument(&file);
+    host.up();
+    host.member("alice").send("@alice", "the defaults work");
+}
+
+#[test]
+fn unknown_keys_and_impossible_values_are_errors() {
+    let host = Host::new(PROGRAMS);
+    let file = host.path("wrong.toml").display().to_string();
+    let data = host.data_dir().display().to_string();
+    for (text, hint) in [
+        ("lisen = 'localhost:1'\n", "lisen"),
+        ("[limits]\nmailboxes = 3\n", "mailboxes"),
+        ("[limits]\nmailbox = 0\n", "mailbox"),
+        ("[timeouts]\nlifetime = 86401\n", "lifetime"),
+        ("name = \n", "wrong.toml"),
+    ] {
+        fs::write(&file, text).expect("a file");
+        let checked = server(&["config", "check", &file]);
+        let started = server(&["--data-dir", &data, "--listen", "127.0.0.1:0", "--json", "--config", &file]);
+        for refused in [checked, started] {
+            assert!(!matches!(refused.code, Some(0) | None), "{text}: {refused:#?}");
+            assert!(refused.stderr.contains(hint) && refused.stdout.is_empty(), "{text}: {refused:#?}");
+        }
+    }
+    let _ = server(&["config", "check", "/nowhere/at/all.toml"]).exits(1);
+}
+
+#[test]
+fn a_malformed_command_line_exits_with_2_and_help_with_0() {
+    for wrong in [&["--dance"][..], &["dance"], &["--listen"]] {
+        let _ = server(wrong).exits(2);
+    }
+    for help in [&["--help"][..], &["config", "--help"], &["config", "check", "--help"], &["--version"]] {
+        assert!(!server(help).exits(0).stdout.is_empty());
+    }
+}
+
+#[test]
+fn no_log_holds_a_secret_or_a_body() {
+    let mut host = Host::new(PROGRAMS);
+    let mut command = host.command();
+    command.env("RUST_LOG", "trace");
+    let server = Process::start(&mut command);
+    let line = server.stdout.wait_for(PATIENCE, |text| text.lines().next().map(str::to_owned));
+    assert!(line.is_some(), "{}", server.stderr.text());
+    drop(server);
+    host.argument("--log");
+    host.argument("trace");
+    host.up();
+    let (alice, bob) = (host.member("alice"), host.member("bob"));
+    alice.send("@bob", "a body that nobody logs");
+    bob.receive(1);
+    let _ = host.client("x").enter("login", "alice", "a wrong password that nobody logs").exits(6);
+    let logged = host.terminate().exits(0).stderr;
+    assert!(logged.contains("alice"), "the log says who came: {logged}");
+    for secret in ["nobody logs", PASSWORD] {
+        assert!(!logged.contains(secret), "{secret:?} is in the log");
+    }
+}
