@@ -4,13 +4,14 @@ use crate::text::target::{self, Target};
 
 /// What `/help` shows.
 pub const HELP: &str = "\
-@bob hi            a message to a user          #room hi           a message to a room
-@bob, #room, /to   choose where plain text goes  hi                 a message to there
-/join #room        join a room, or make it       /leave [#room]     leave it
-/rooms             all rooms                     /members [#room]   who is in a room
-/who               who is connected              /history [@bob|#room] [N]
-/msg @bob hi       like @bob hi                  //text             text that begins with /
-/help              this                          exit or /quit      leave";
+@bob hi        a message to a user         #room hi                   a message to a room
+@bob, #room    plain text goes there now   hi                         a message to there
+/msg @bob hi   like @bob hi                /to @bob                   like @bob
+/join #room    join a room, or make it     /leave [#room]             leave a room
+/rooms         all rooms                   /members [#room]           who is in a room
+/who           who is connected            /history [@bob|#room] [N]  what was said
+//text         text that begins with /     /help                      this
+exit or /quit  leave";
 
 /// Messages that `/history` shows when no number is given.
 const HISTORY: u32 = 20;

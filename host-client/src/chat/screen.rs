@@ -1,6 +1,6 @@
 //! The terminal of the chat: lines in, lines out, at the same time.
 
-use std::io::{self, BufRead, IsTerminal};
+use std::io::{self, BufRead, IsTerminal, Write};
 use std::os::fd::AsFd;
 use std::thread;
 
@@ -15,6 +15,9 @@ use crate::text::output;
 const DIM: &str = "\x1b[2m";
 const BOLD: &str = "\x1b[1m";
 const PLAIN: &str = "\x1b[0m";
+
+/// Ends the marking of pasted text, which the editor begins with each line.
+const PASTE_UNMARKED: &[u8] = b"\x1b[?2004l";
 
 /// How a line stands out where there are colours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +53,7 @@ impl TerminalMode {
 impl Drop for TerminalMode {
     fn drop(&mut self) {
         // Nothing can be done for a terminal that is gone.
+        let _ = io::stdout().write_all(PASTE_UNMARKED).and_then(|()| io::stdout().flush());
         let _ = tcsetattr(io::stdin().as_fd(), OptionalActions::Now, &self.0);
     }
 }

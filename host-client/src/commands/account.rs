@@ -63,6 +63,9 @@ pub(crate) async fn enter(settings: &Settings, credentials: Credentials<'_>) -> 
         output::note(&format!("server fingerprint, {}:\n  {fingerprint}", trust_source(settings, &session)));
     }
     session.log_in(credentials).await?;
+    if let Some(before) = settings.account.as_ref().filter(|before| before.user != session.user()) {
+        output::note(&format!("this device was @{} and is @{} now", before.user, session.user()));
+    }
     settings.home.set_account(&Account {
         user: session.user().to_owned(),
         server: settings.server.to_string(),

@@ -157,7 +157,7 @@ impl<'a> Dial<'a> {
         let mut drive = wire.connect(config, Timeouts::CLIENT).map_err(|e| explain::core(&e))?;
         match drive.next().await {
             // The first event of a client's connection is the handshake's end.
-            Ok(Next::Event(_)) => {}
+            Ok(Next::Event(_) | Next::Room) => {}
             Ok(Next::Closed(_)) => return Err(explain::core(&Error::Truncated)),
             Err(DriveError::Protocol(Error::Refused(ErrorCode::UnknownKey))) => return Ok(None),
             Err(error) => return Err(self.explain(&error)),

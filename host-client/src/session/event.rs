@@ -131,7 +131,7 @@ impl Assembler {
         if message.body.len() != usize::from(part.offset) {
             return Err(Gap);
         }
-        message.body.extend_from_slice(part.part);
+        message.body.extend_from_slice(part.part.0);
         if message.body.len() == usize::from(part.total) {
             return Ok(Some(message));
         }

@@ -48,11 +48,19 @@ pub fn drive(error: &DriveError<io::Error>, server: &Address) -> Failure {
     match error {
         DriveError::Stream(e) => Failure::network(format!("the connection to {server} broke: {e}")),
         DriveError::Protocol(e) => core(e),
-        DriveError::Send(SendError::TooLarge) => {
+    }
+}
+
+/// A message that can't be sent.
+pub fn send(error: SendError) -> Failure {
+    match error {
+        SendError::TooLarge => {
             Failure::failed("the message is larger than what this server receives at once")
         }
-        DriveError::Send(e @ SendError::NotAllowed) => Failure::failed(format!("{e}: please report this")),
-        DriveError::Send(e) => Failure::network(format!("{e}; connect again")),
+        SendError::NotAllowed => Failure::failed(format!("{error}: log in first")),
+        SendError::NoRoom(_) | SendError::Exhausted | SendError::Closed => {
+            Failure::network(format!("{error}; connect again"))
+        }
     }
 }
 
@@ -70,6 +78,9 @@ pub fn unreachable(server: &Address, error: &io::Error) -> Failure {
 /// The end that the server announced.
 pub fn closed(reason: CloseReason) -> Failure {
     let (exit, text) = match reason {
+        CloseReason::Other => {
+            (Exit::Network, "the server closed for a reason that this version does not know")
+        }
         CloseReason::Bye => (Exit::Network, "the server said goodbye"),
         CloseReason::Expired => (Exit::Network, "the connection's 24 hours are over; connect again"),
         CloseReason::ShuttingDown => (Exit::Network, "the server is shutting down; try again later"),

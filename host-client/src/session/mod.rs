@@ -23,7 +23,7 @@ use sordino_core::messages::{
 };
 use sordino_core::name::RoomName;
 use sordino_core::suite::{Suite1, Suite2};
-use sordino_core::wire::Writer;
+use sordino_core::wire::{Opaque, Writer};
 use zeroize::Zeroizing;
 
 pub use event::{Delivery, Event, LoginAnswer, RoomInfo, Rules, UserInfo};
@@ -38,6 +38,9 @@ use dial::Greeting;
 
 /// Room for every body that a client sends, apart from a message's text: AUTH is the largest.
 const SMALL_BODY: usize = AUTH_LEN;
+
+/// How long a session takes to end.
+const GOODBYE: Duration = Duration::from_secs(5);
 
 /// Where and how to connect.
 #[derive(Clone, Debug)]
@@ -220,7 +223,7 @@ impl Session {
     /// Exit code 3 when the connection is over, 1 when the message can't be sent.
     pub async fn send(&mut self, id: &MessageId, target: &Target, body: &[u8]) -> Result<()> {
         let target = target.borrowed().map_err(Failure::failed)?;
-        self.order(&Message::Send(Send { id: *id, target, format: 0, body }))?;
+        self.order(&Message::Send(Send { id: *id, target, format: 0, body: Opaque(body) }))?;
         self.nudge().await
     }
 
@@ -359,10 +362,10 @@ impl Session {
         self.early.push_front(event);
     }
 
-    /// Says goodbye, for a few seconds at most.
+    /// Sends what is left and says goodbye, for five seconds at most.
     pub async fn close(mut self) {
         if self.end.is_none() && self.orders.try_send(Order::Close).is_ok() {
-            self.life.as_mut().await;
+            wait::within(GOODBYE, self.life.as_mut()).await;
         }
     }
 
@@ -406,7 +409,7 @@ impl Session {
             return Err(end.clone());
         }
         let room = match message {
-            Message::Send(send) => send.body.len() + SMALL_BODY,
+            Message::Send(send) => send.body.0.len() + SMALL_BODY,
             _ => SMALL_BODY,
         };
         let mut body = Zeroizing::new(vec![0; room]);

@@ -14,7 +14,7 @@ use sordino_core::io::Io;
 use sordino_core::messages::*;
 use sordino_core::name::{RoomName, Target as WireTarget, Username};
 use sordino_core::suite::{Suite, Suite1, Suite2};
-use sordino_core::wire::{List, Text};
+use sordino_core::wire::{List, Opaque, Text};
 use sordino_core::{Error, ServerConfig};
 
 use sordino::text::target::Target;
@@ -237,7 +237,13 @@ fn respond(shared: &Shared, who: &mut Who, message: &Message<'_>) -> Option<Vec<
             let number = known.unwrap_or_else(|| {
                 let number = state.messages.len() as u64 * 3 + 1;
                 let (sender, target) = (who.user.clone(), Target::from(send.target));
-                state.messages.push(Stored { number, id: send.id, sender, target, body: send.body.to_vec() });
+                state.messages.push(Stored {
+                    number,
+                    id: send.id,
+                    sender,
+                    target,
+                    body: send.body.0.to_vec(),
+                });
                 number
             });
             if Faults::take(&shared.faults.cut_after_send) {
@@ -317,7 +323,7 @@ fn push<S: Suite>(shared: &Shared, wire: &mut Wire<'_>, conn: &mut Conn<Server, 
             format: 0,
             total: stored.body.len() as u16,
             offset: 0,
-            part: &stored.body,
+            part: Opaque(&stored.body),
         });
         if wire.io(|_, io| conn.send(&message, io)).is_err() {
             return;
