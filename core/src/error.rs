@@ -140,6 +140,8 @@ pub enum SendError {
     NoRoom(NoRoom),
     /// The message does not fit the records that the peer receives.
     TooLarge,
+    /// The message is not of its own type's form.
+    Malformed,
     /// This message is not allowed in this direction or phase.
     NotAllowed,
     /// The sequence is used up: reconnect.
@@ -234,6 +236,7 @@ impl fmt::Display for SendError {
         f.write_str(match self {
             Self::NoRoom(_) => "no room in the output",
             Self::TooLarge => "the message is larger than the peer's records",
+            Self::Malformed => "the message is not of its own form",
             Self::NotAllowed => "this message is not allowed now",
             Self::Exhausted => "the sequence is used up",
             Self::Closed => "the connection is closed",

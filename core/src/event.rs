@@ -83,6 +83,8 @@ pub enum Answer<'a> {
 pub enum AnswerError {
     /// No room in the output: try again with the same ticket.
     NoRoom(Ticket, NoRoom),
+    /// The connection has ended meanwhile: nobody is there to hear the answer.
+    Ended,
     /// The ticket is of another time, or the answer does not fit it.
     Failed(Error),
 }

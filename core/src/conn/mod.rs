@@ -124,10 +124,10 @@ impl<S: Suite> Conn<Server, S> {
         Self::start(ServerHandshake::new(key, suites, config)?, limits, since)
     }
 
-    /// Answers the event that gave `ticket`. Has no effect on a connection that is over.
+    /// Answers the event that gave `ticket`.
     ///
     /// # Errors
-    /// [`AnswerError::NoRoom`] gives the ticket back; [`AnswerError::Failed`] does not.
+    /// [`AnswerError::NoRoom`] gives the ticket back; the others do not.
     pub fn answer(
         &mut self,
         ticket: Ticket,
@@ -135,7 +135,7 @@ impl<S: Suite> Conn<Server, S> {
         io: &mut Io<'_, '_>,
     ) -> Result<(), AnswerError> {
         if let Stage::Ended(_) = self.stage {
-            return Ok(());
+            return Err(AnswerError::Ended);
         }
         if !self.lent.unanswered || self.lent.serial != ticket.0 {
             return Err(AnswerError::Failed(Error::Misuse(Misuse::Stale)));
@@ -160,7 +160,7 @@ impl<S: Suite> Conn<Server, S> {
         result: &AuthResult<'_>,
         io: &mut Io<'_, '_>,
     ) -> Result<(), AnswerError> {
-        let Stage::Open(open) = &mut self.stage else { return Ok(()) };
+        let Stage::Open(open) = &mut self.stage else { return Err(AnswerError::Ended) };
         match open.send_result(result, io) {
             Ok(()) => self.lent.unanswered = false,
             Err(SendError::NoRoom(room)) => return Err(AnswerError::NoRoom(ticket, room)),

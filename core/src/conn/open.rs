@@ -143,7 +143,7 @@ impl<S: Suite> Open<S> {
     /// Seals a message in its place in the output, leaving `reserve` bytes free.
     fn seal(&mut self, message: &Message<'_>, reserve: usize, io: &mut Io<'_, '_>) -> Result<(), SendError> {
         let mut count = Writer::counting();
-        message.encode(&mut count).map_err(|Overflow| SendError::TooLarge)?;
+        message.encode(&mut count).map_err(|Overflow| SendError::Malformed)?;
         let body = count.written();
         let len = Outbound::<S>::wire_len(body).ok_or(SendError::TooLarge)?;
         if body > self.max_body() {
@@ -151,7 +151,7 @@ impl<S: Suite> Open<S> {
         }
         let region = io.tx.room(len.saturating_add(reserve)).map_err(SendError::NoRoom)?;
         let mut out = Writer::new(region.get_mut(Outbound::<S>::BODY..).unwrap_or_default());
-        message.encode(&mut out).map_err(|Overflow| SendError::TooLarge)?;
+        message.encode(&mut out).map_err(|Overflow| SendError::Malformed)?;
         let sealed = self.out.seal(region, message.kind(), body).ok_or(SendError::Exhausted)?;
         io.tx.commit(sealed);
         Ok(())
