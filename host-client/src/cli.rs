@@ -14,7 +14,7 @@ Settings come from flags, then the environment (SORDINO_…), then config.toml, 
 
 /// Chat with people and rooms on a Sordino server. Without a command the chat opens.
 #[derive(Debug, Parser)]
-#[command(name = "sordino", version, after_help = EXIT_CODES, disable_help_subcommand = true)]
+#[command(name = "sordino", version, after_help = EXIT_CODES)]
 pub struct Cli {
     /// Settings that every command takes.
     #[command(flatten)]

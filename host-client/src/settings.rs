@@ -13,7 +13,8 @@ use crate::home::{Account, Home};
 use crate::text::address::Address;
 use crate::text::fingerprint;
 
-const FILE: &str = "config.toml";
+/// Name of the configuration file.
+pub const FILE: &str = "config.toml";
 /// The suite of a home that has no account yet.
 const DEFAULT_SUITE: u8 = 2;
 

@@ -49,13 +49,21 @@ fn everything_in_the_home_is_private() {
 fn a_loose_home_is_tightened_but_a_foreign_directory_is_not() {
     let dir = tempfile::tempdir().unwrap();
     fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).unwrap();
+    let home = Home::open(dir.path()).unwrap();
+    assert_eq!(mode(dir.path()), 0o700);
+    home.set_account(&account("alice")).unwrap();
+    fs::write(home.history_path("alice"), "").unwrap();
+    fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).unwrap();
     Home::open(dir.path()).unwrap();
     assert_eq!(mode(dir.path()), 0o700);
     let foreign = tempfile::tempdir().unwrap();
     fs::write(foreign.path().join("thesis"), "").unwrap();
     fs::set_permissions(foreign.path(), Permissions::from_mode(0o755)).unwrap();
-    Home::open(foreign.path()).unwrap();
-    assert_eq!(mode(foreign.path()), 0o755);
+    for _ in 0..2 {
+        let home = Home::open(foreign.path()).unwrap();
+        home.set_account(&account("alice")).unwrap();
+        assert_eq!(mode(foreign.path()), 0o755);
+    }
 }
 
 #[test]

@@ -74,7 +74,7 @@ pub(crate) async fn open_history(settings: &Settings) -> Result<History> {
     let account = settings.account.as_ref().ok_or_else(no_account)?;
     // Two processes must not make the tables of a new history at once.
     let _lock = settings.home.lock()?;
-    History::open(&settings.home.path(&format!("history-{}.sqlite", account.user))).await
+    History::open(&settings.home.history_path(&account.user)).await
 }
 
 /// A logged-in connection by the home's device key.

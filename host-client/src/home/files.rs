@@ -10,6 +10,9 @@ use zeroize::Zeroizing;
 
 use crate::failure::{Failure, Result};
 
+/// End of the name of a file that is being written.
+pub const UNFINISHED: &str = ".new";
+
 /// Opens a file for its lock or its content, made with mode 0600 when missing.
 pub fn open_private(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
@@ -44,7 +47,7 @@ fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
 
 fn temporary_name(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
-    name.push(".new");
+    name.push(UNFINISHED);
     name.into()
 }
 

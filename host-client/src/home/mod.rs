@@ -22,6 +22,8 @@ const LOCK: &str = "lock";
 /// File whose advisory lock is held by the one process that receives.
 const RECEIVE_LOCK: &str = "receive.lock";
 const ACCOUNT: &str = "account.toml";
+/// Beginning of the names of the histories' files, one for each account.
+const HISTORY: &str = "history-";
 
 /// Who is logged in here.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,6 +35,13 @@ pub struct Account {
     pub server: String,
     /// Suite of the device key that is bound to the account.
     pub suite: u8,
+}
+
+/// Whether a file of this name is one that this program makes in its home, or that its owner puts there for it.
+fn is_ours(name: &str) -> bool {
+    let names =
+        [LOCK, RECEIVE_LOCK, ACCOUNT, server::FILE, device::FILE, device::COUNTER, crate::settings::FILE];
+    names.contains(&name.strip_suffix(files::UNFINISHED).unwrap_or(name)) || name.starts_with(HISTORY)
 }
 
 /// An open home directory.
@@ -64,7 +73,10 @@ impl Home {
         if mode & 0o077 == 0 {
             return Ok(());
         }
-        let ours = self.path(LOCK).exists() || fs::read_dir(&self.dir)?.next().is_none();
+        let mut ours = true;
+        for entry in fs::read_dir(&self.dir)? {
+            ours &= is_ours(&entry?.file_name().to_string_lossy());
+        }
         if ours {
             fs::set_permissions(&self.dir, fs::Permissions::from_mode(0o700))
         } else {
@@ -74,6 +86,11 @@ impl Home {
             ));
             Ok(())
         }
+    }
+
+    /// Where the history of an account stands.
+    pub fn history_path(&self, user: &str) -> PathBuf {
+        self.path(&format!("{HISTORY}{user}.sqlite"))
     }
 
     /// A path inside of the home.

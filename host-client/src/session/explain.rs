@@ -29,6 +29,9 @@ pub fn core(error: &Error) -> Failure {
         Error::Refused(ErrorCode::UnsupportedSuite) | Error::Incompatible(Mismatch::Suite) => {
             (Exit::Failed, "ask the operator which suites the server offers, and choose with --suite")
         }
+        Error::Refused(ErrorCode::UnknownKey) => {
+            (Exit::Network, "its keys are being changed, or it wasn't the server: try again")
+        }
         Error::Refused(_) | Error::Incompatible(_) => {
             (Exit::Failed, "one of the two programs needs an update")
         }
@@ -57,10 +60,10 @@ pub fn send(error: SendError) -> Failure {
         SendError::TooLarge => {
             Failure::failed("the message is larger than what this server receives at once")
         }
-        SendError::NotAllowed => Failure::failed(format!("{error}: log in first")),
         SendError::NoRoom(_) | SendError::Exhausted | SendError::Closed => {
             Failure::network(format!("{error}; connect again"))
         }
+        error => Failure::failed(format!("the message can't be sent: {error}")),
     }
 }
 
