@@ -15,6 +15,9 @@ pub use party::{ClientSide, Machine, Party, Seen, ServerSide};
 pub use script::{Act, Script};
 pub use setup::{Memory, Setup, device, identity};
 
+use forge::Known;
+use lane::frames;
+use setup::static_key;
 use sordino_core::config::Millis;
 use sordino_core::error::Error;
 use sordino_core::event::Closed;
@@ -36,6 +39,7 @@ pub struct Pair<'m, S: ServedSuite> {
     pub up: Lane,
     /// Server to client.
     pub down: Lane,
+    seeds: [u64; 2],
 }
 
 impl<'m, S: ServedSuite> Pair<'m, S> {
@@ -49,6 +53,7 @@ impl<'m, S: ServedSuite> Pair<'m, S> {
             server: Party::server(setup, far, server),
             up: Lane::default(),
             down: Lane::default(),
+            seeds: setup.seeds,
         }
     }
 
@@ -61,6 +66,15 @@ impl<'m, S: ServedSuite> Pair<'m, S> {
         pair.run();
         assert!(pair.client.machine.conn().is_ready() && pair.server.machine.conn().is_ready());
         pair
+    }
+
+    /// The secrets of the handshake, once it is over.
+    ///
+    /// # Panics
+    /// If the handshake did not take the honest course without a key request.
+    pub fn known(&self) -> Known<S> {
+        let (up, down) = (frames(&self.up.sent, 2), frames(&self.down.sent, 1));
+        Known::derive(static_key::<S>(), self.seeds, [up[0], down[0], up[1]])
     }
 
     /// Moves bytes and takes steps until nothing more happens at this time.

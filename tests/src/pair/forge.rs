@@ -62,10 +62,10 @@ impl Keys {
         KeyBlock::from_parts(&self.mac, &self.encryption, &self.iv).unwrap()
     }
 
-    /// Seals a plaintext of 16k − 1 bytes.
+    /// Seals a plaintext. Honest ones have 16k − 1 bytes.
     pub fn seal<S: Suite>(&self, n: u64, aad: &[u8], plain: &[u8]) -> Vec<u8> {
         let mut out = plain.to_vec();
-        out.resize(plain.len() + 1 + tag_len::<S>(), 0);
+        out.resize(plain.len() / 16 * 16 + 16 + tag_len::<S>(), 0);
         Sealer::new(&self.block::<S>()).seal(n, aad, &mut out, plain.len()).unwrap();
         out
     }
@@ -91,7 +91,7 @@ pub fn aad(direction: Direction, sequence: u64, length: usize) -> Vec<u8> {
     [&[direction as u8][..], &epoch.to_be_bytes(), &sequence.to_be_bytes(), &length.to_be_bytes()].concat()
 }
 
-/// A record of epoch 0 around any inner plaintext: 16k − 1 bytes, so that a bucket fills.
+/// A record of epoch 0 around any inner plaintext.
 pub fn record<S: Suite>(secret: &[u8], direction: Direction, sequence: u64, inner: &[u8]) -> Vec<u8> {
     let length = inner.len() + 1 + tag_len::<S>();
     let sealed = Keys::of_epoch::<S>(secret).seal::<S>(sequence, &aad(direction, sequence, length), inner);

@@ -2,7 +2,7 @@
 
 use super::Outcome;
 use super::script::{Act, Script};
-use super::setup::{Seeded, Setup};
+use super::setup::{Memory, Seeded, Setup};
 use sordino_core::config::Millis;
 use sordino_core::conn::{Client, Conn, Role, Server};
 use sordino_core::error::{Deadline, Error, SendError};
@@ -100,6 +100,9 @@ pub trait Machine {
     /// Gives an application's answer.
     fn answer(&mut self, ticket: Ticket, answer: Answer<'_>, io: &mut Io<'_, '_>) -> Result<(), AnswerError>;
 
+    /// A second machine in the same state.
+    fn fork(&self) -> Self;
+
     /// The connection.
     ///
     /// # Panics
@@ -107,6 +110,13 @@ pub trait Machine {
     fn conn(&mut self) -> &mut Conn<Self::Role, Self::Suite> {
         self.open().expect("there is no connection yet")
     }
+}
+
+/// A second state machine in the same state, so that a test can try many continuations of one handshake.
+fn twin<T>(machine: &T) -> T {
+    // SAFETY: the machines of the core own no memory but their own bytes (the core can't allocate) and no handles.
+    // A copy of the bytes is therefore a machine by itself, and dropping both erases each its own.
+    unsafe { std::ptr::read(machine) }
 }
 
 /// The client's stages.
@@ -119,8 +129,8 @@ pub enum ClientSide<S: ServedSuite> {
 
 /// The server's stages.
 pub enum ServerSide<S: ServedSuite> {
-    /// The first header is awaited.
-    Accepting(Acceptor, &'static ServerIdentity),
+    /// The first header is awaited. Empty while it becomes a connection.
+    Accepting(Option<Acceptor>, &'static ServerIdentity),
     /// The connection.
     Open(Box<Conn<Server, S>>),
 }
@@ -180,6 +190,13 @@ impl<S: ServedSuite> Machine for ClientSide<S> {
     fn answer(&mut self, _: Ticket, _: Answer<'_>, _: &mut Io<'_, '_>) -> Result<(), AnswerError> {
         unreachable!("a client is never asked")
     }
+
+    fn fork(&self) -> Self {
+        match self {
+            Self::Asking(request, setup) => Self::Asking(twin(request), setup.clone()),
+            Self::Open(conn) => Self::Open(Box::new(twin(&**conn))),
+        }
+    }
 }
 
 impl<S: ServedSuite> Machine for ServerSide<S> {
@@ -191,14 +208,14 @@ impl<S: ServedSuite> Machine for ServerSide<S> {
         match self {
             Self::Open(conn) => end.with(now, |rx, io| conn.step(rx, io)).map(Some),
             Self::Accepting(acceptor, identity) => {
-                let identity = *identity;
-                match end.with(now, |rx, io| acceptor.step(identity, rx, io))? {
+                let (waiting, identity) = (acceptor.as_mut().unwrap(), *identity);
+                match end.with(now, |rx, io| waiting.step(identity, rx, io))? {
                     Accept::NeedInput => Ok(Some(Step::NeedInput)),
                     Accept::NeedOutput(room) => Ok(Some(Step::NeedOutput(room))),
                     Accept::Progressed => Ok(Some(Step::Progressed)),
                     chosen @ (Accept::Suite1 | Accept::Suite2) => {
                         assert_eq!(chosen == Accept::Suite2, S::ID == 2, "the pair is of one suite");
-                        *self = Self::Open(Box::new(acceptor.connection(identity)?));
+                        *self = Self::Open(Box::new(acceptor.take().unwrap().connection(identity)?));
                         Ok(None)
                     }
                 }
@@ -216,19 +233,26 @@ impl<S: ServedSuite> Machine for ServerSide<S> {
     fn poll_timeout(&self) -> Option<Millis> {
         match self {
             Self::Open(conn) => conn.poll_timeout(),
-            Self::Accepting(acceptor, _) => Some(acceptor.poll_timeout()),
+            Self::Accepting(acceptor, _) => acceptor.as_ref().map(Acceptor::poll_timeout),
         }
     }
 
     fn early_timeout(&mut self, now: Millis) -> Result<(), Error> {
         match self {
-            Self::Accepting(acceptor, _) => acceptor.handle_timeout(now),
-            Self::Open(_) => Ok(()),
+            Self::Accepting(Some(acceptor), _) => acceptor.handle_timeout(now),
+            _ => Ok(()),
         }
     }
 
     fn answer(&mut self, ticket: Ticket, answer: Answer<'_>, io: &mut Io<'_, '_>) -> Result<(), AnswerError> {
         self.conn().answer(ticket, answer, io)
+    }
+
+    fn fork(&self) -> Self {
+        match self {
+            Self::Accepting(acceptor, identity) => Self::Accepting(twin(acceptor), identity),
+            Self::Open(conn) => Self::Open(Box::new(twin(&**conn))),
+        }
     }
 }
 
@@ -259,7 +283,7 @@ impl<'m, S: ServedSuite> Party<'m, ServerSide<S>> {
     /// A server that has not read a byte.
     pub fn server(setup: &Setup, end: End<'m>, script: Script<'m>) -> Self {
         let acceptor = Acceptor::new(setup.server(), setup.limits[1], setup.start);
-        Self::with(ServerSide::Accepting(acceptor, setup.identity), end, script)
+        Self::with(ServerSide::Accepting(Some(acceptor), setup.identity), end, script)
     }
 }
 
@@ -267,6 +291,20 @@ impl<'m, M: Machine> Party<'m, M> {
     fn with(machine: M, end: End<'m>, script: Script<'m>) -> Self {
         let (log, acts) = (Vec::new(), VecDeque::new());
         Self { machine, end, log, outcome: None, ticket: None, script, acts }
+    }
+
+    /// The same end once more, in other memory and with an empty output and log.
+    ///
+    /// # Panics
+    /// If something waits to be written, done or answered.
+    pub fn fork<'n>(&self, memory: &'n mut Memory, script: Script<'n>) -> Party<'n, M> {
+        assert!(self.end.tx.is_empty() && self.acts.is_empty() && self.ticket.is_none());
+        let [rx, tx] = if M::CONNECTS { &mut memory.client } else { &mut memory.server };
+        let received = self.end.rx.unconsumed();
+        rx[..received.len()].copy_from_slice(received);
+        let rx = RxBuf::resume(rx, received.len());
+        let end = End { rx, tx: TxBuf::new(tx), rng: self.end.rng.clone() };
+        Party { outcome: self.outcome, ..Party::with(self.machine.fork(), end, script) }
     }
 
     /// Gives received bytes; how many found room.
@@ -407,7 +445,7 @@ impl<'m, M: Machine> Party<'m, M> {
                         self.ticket = Some(ticket);
                         false
                     }
-                    Err(AnswerError::Failed(error)) => panic!("the answer was not taken: {error}"),
+                    Err(other) => panic!("the answer was not taken: {other:?}"),
                 }
             }
             Act::Close(reason) => {

@@ -6,6 +6,7 @@ use sordino_core::messages::{
     Receive, RoomRequest, Send,
 };
 use sordino_core::name::{RoomName, Target, Username};
+use sordino_core::wire::Opaque;
 
 /// A decision of an application.
 #[derive(Clone, Copy, Debug)]
@@ -70,7 +71,7 @@ pub fn lobby() -> RoomName<'static> {
 
 /// A SEND with this body.
 pub fn send(body: &'static [u8]) -> Message<'static> {
-    Message::Send(Send { id: [3; 16], target: Target::User(bob()), format: 0, body })
+    Message::Send(Send { id: [3; 16], target: Target::User(bob()), format: 0, body: Opaque(body) })
 }
 
 /// A DELIVER with this number and body.
@@ -84,7 +85,7 @@ pub fn deliver(number: u64, body: &'static [u8]) -> Message<'static> {
         format: 0,
         total: u16::try_from(body.len()).unwrap_or(u16::MAX),
         offset: 0,
-        part: body,
+        part: Opaque(body),
     })
 }
 

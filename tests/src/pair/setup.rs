@@ -141,8 +141,8 @@ pub fn device<S: Suite>() -> (SecretKey<S>, PublicKey<S>) {
 
 /// Memory for the buffers of both ends.
 pub struct Memory {
-    client: [Vec<u8>; 2],
-    server: [Vec<u8>; 2],
+    pub(super) client: [Vec<u8>; 2],
+    pub(super) server: [Vec<u8>; 2],
 }
 
 impl Default for Memory {
