@@ -6,7 +6,7 @@ use std::path::Path;
 
 use sordino_core::messages::*;
 use sordino_core::name::{RoomName, Target};
-use sordino_core::wire::Writer;
+use sordino_core::wire::{Opaque, Writer};
 use sordino_tests::fuzz_bodies::conversation::{LOGGED_IN, SCRIPT, honest, replies};
 
 const HEADER: usize = 8;
@@ -64,15 +64,14 @@ fn messages() -> std::io::Result<()> {
     let answers = || SCRIPT.iter().flat_map(replies);
     let to_server: Vec<u8> =
         SCRIPT.iter().copied().chain(others()).flat_map(|message| framed(&message)).collect();
-    let result = [Message::AuthResult(LOGGED_IN)];
-    let to_client: Vec<u8> =
-        result.iter().copied().chain(answers()).flat_map(|message| framed(&message)).collect();
-    let refused = framed(&Message::AuthResult(AuthResult::refusal(AuthCode::Denied, 0)));
-    write(
-        "session",
-        "chat-after-a-refused-login",
-        &[&[2], &refused, &to_client[framed(&result[0]).len()..]],
-    )?;
+    let after_login = |result: AuthResult<'static>| -> Vec<u8> {
+        let lines = answers().take(1).chain([Message::AuthResult(result)]).chain(answers().skip(1));
+        lines.flat_map(|message| framed(&message)).collect()
+    };
+    let to_client = after_login(LOGGED_IN);
+    let refused = after_login(AuthResult::refusal(AuthCode::Denied, 0));
+    write("session", "chat-after-a-refused-login", &[&[2], &refused])?;
+    write("session", "login-not-asked-for", &[&[2], &framed(&Message::AuthResult(LOGGED_IN))])?;
     for flags in 0..4 {
         let script = if flags < 2 { &to_server } else { &to_client };
         write("session", &format!("all-{flags}"), &[&[flags], script])?;
@@ -80,6 +79,7 @@ fn messages() -> std::io::Result<()> {
         write("session", &format!("wrong-way-{flags}"), &[&[flags ^ 2], script])?;
         write("session", &format!("close-{flags}"), &[&[flags], &[1, 0, 9, 1, 0, 0, 0, 0, 0, 0, 0, 0]])?;
         write("session", &format!("unknown-{flags}"), &[&[flags], &[99, 0, 0]])?;
+        write("session", &format!("malformed-close-{flags}"), &[&[flags], &[1, 0, 1, 1]])?;
         write("session", &format!("malformed-{flags}"), &[&[flags], &[2, 0, 1, 0]])?;
     }
     for message in SCRIPT.iter().copied().chain(answers()).chain(others()) {
@@ -110,10 +110,10 @@ fn others() -> [Message<'static>; 11] {
     let room = RoomName::new("lobby").expect("a room name");
     let in_room = RoomRequest { tag, room };
     [
-        Message::Close(Close { reason: CloseReason::Bye, received: 3 }),
+        Message::Close(Close { reason: CloseReason::Bye as u8, received: 3 }),
         Message::Ping(Ping { token: 4 }),
         Message::AuthResult(AuthResult::refusal(AuthCode::RateLimited, 30)),
-        Message::Send(Send { id, target: Target::Room(room), format: 0, body: b"hello" }),
+        Message::Send(Send { id, target: Target::Room(room), format: 0, body: Opaque(b"hello") }),
         Message::Accepted(Accepted { id, number, time }),
         Message::Refused(Refused { id, code, retry_after: 7 }),
         Message::Delivered(Delivered { id, time }),

@@ -6,7 +6,7 @@ use sordino_core::config::{MAX_BODY, MAX_RECORD};
 use sordino_core::messages::*;
 use sordino_core::name::{RoomName, Target, Username};
 use sordino_core::record::{Direction, bucket_for, max_body};
-use sordino_core::wire::{List, Overflow, Text, Writer};
+use sordino_core::wire::{List, Opaque, Overflow, Text, Writer};
 
 /// What the messages below are made of; each field lies within the limits of the protocol.
 #[derive(Debug)]
@@ -71,6 +71,7 @@ impl Pieces {
                 pending: self.small,
                 username: &self.users[0],
             },
+            code @ (AuthCode::RateLimited | AuthCode::Unavailable) => AuthResult::refusal(code, self.small),
             code => AuthResult::refusal(code, 0),
         }
     }
@@ -81,7 +82,7 @@ impl Pieces {
             username_min: self.byte,
             username_max: self.byte,
             password_min: self.byte,
-            password_score: self.byte,
+            password_score: self.byte % 5,
             max_body: self.short,
             server_name: &self.texts[0],
             rules: Text(&self.long_text),
@@ -102,7 +103,7 @@ impl Pieces {
             format: self.byte,
             total: u16::try_from(total).expect("at most 15,360"),
             offset: u16::try_from(offset).expect("at most 15,360"),
-            part: &self.body,
+            part: Opaque(&self.body),
         }
     }
 
@@ -113,7 +114,9 @@ impl Pieces {
         let in_room = RoomRequest { tag, room };
         let list = ListRequest { tag, after: &self.texts[2] };
         let code = self.pick(Code::from_u8);
-        let domains: Vec<&str> = self.users.iter().map(String::as_str).collect();
+        let refusal = if code == Code::Ok { Code::NotFound } else { code };
+        let pause = |code| if matches!(code, Code::RateLimited | Code::Unavailable) { self.small } else { 0 };
+        let domains: Vec<&str> = self.users.iter().take(4).map(String::as_str).collect();
         let rooms: Vec<RoomEntry<'_>> = (self.rooms.iter())
             .map(|name| RoomEntry {
                 room: RoomName::new(name).expect("generated in this form"),
@@ -128,7 +131,7 @@ impl Pieces {
             })
             .collect();
         let all = [
-            Message::Close(Close { reason: self.pick(CloseReason::from_u8), received: self.wide[0] }),
+            Message::Close(Close { reason: self.byte, received: self.wide[0] }),
             Message::Ping(ping),
             Message::Pong(ping),
             Message::Auth(self.auth()),
@@ -136,16 +139,16 @@ impl Pieces {
             Message::GetPolicy(()),
             Message::Policy(self.policy(&domains)),
             Message::Notice(Notice { level: self.pick(NoticeLevel::from_u8), text: Text(&self.long_text) }),
-            Message::Send(Send { id, target: self.target(), format: self.byte, body: &self.body }),
+            Message::Send(Send { id, target: self.target(), format: self.byte, body: Opaque(&self.body) }),
             Message::Accepted(Accepted { id, number: self.wide[1], time }),
-            Message::Refused(Refused { id, code, retry_after: self.small }),
+            Message::Refused(Refused { id, code: refusal, retry_after: pause(refusal) }),
             Message::Delivered(Delivered { id, time }),
             Message::Receive(Receive { window: self.short % 257 }),
             Message::Deliver(self.deliver()),
             Message::Ack(Ack { number: self.wide[1] }),
             Message::Join(in_room),
             Message::Leave(in_room),
-            Message::Done(Done { tag, code, retry_after: self.small }),
+            Message::Done(Done { tag, code, retry_after: pause(code) }),
             Message::ListRooms(list),
             Message::Rooms(Page { tag, more: self.flag, items: List::Items(&rooms) }),
             Message::ListMembers(ListMembers { tag, room, after: &self.texts[2] }),

@@ -10,10 +10,10 @@ use sordino_core::event::Closed;
 use sordino_core::identity::ServedSuite;
 use sordino_core::messages::*;
 use sordino_core::name::{RoomName, Target, Username};
-use sordino_core::wire::{List, Text};
+use sordino_core::wire::{List, Opaque, Text};
 use sordino_core::{Suite1, Suite2};
 
-use super::peers::{ClientSide, Link, ServerSide, Side};
+use super::peers::{ClientSide, Link, Seen, ServerSide, Side};
 
 /// What the server says to AUTH.
 pub const LOGGED_IN: AuthResult<'static> =
@@ -67,7 +67,7 @@ pub fn replies<'a>(message: &Message<'_>) -> Vec<Message<'a>> {
             format: 0,
             total: 5,
             offset: 0,
-            part: b"hello",
+            part: Opaque(b"hello"),
         })],
         Message::Ack(_) => vec![Message::Notice(Notice { level: NoticeLevel::Info, text: Text("stored") })],
         Message::ListRooms(list) => {
@@ -92,7 +92,7 @@ pub struct Honest {
     pub received: Vec<u8>,
     /// Where message 1 or 2 begins, behind what may be repeated or left out.
     keys: usize,
-    seen: Vec<String>,
+    seen: Vec<Seen>,
 }
 
 /// An honest conversation in suite `S`: the server's view and the client's.

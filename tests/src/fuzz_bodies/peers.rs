@@ -11,10 +11,11 @@ use sordino_core::error::{PeerFault, SendError};
 use sordino_core::event::EventId;
 use sordino_core::identity::{Pin, ServedSuite, ServerIdentity, ServerKey, StaticKey, Trust};
 use sordino_core::key_request::KeyRequest;
-use sordino_core::messages::CloseReason;
+use sordino_core::messages::{CloseReason, Message};
 use sordino_core::suite::{PublicKey, SecretKey};
+use sordino_core::wire::Writer;
 use sordino_core::{
-    Accept, Acceptor, Answer, Client, ClientConfig, Closed, Conn, Error, Event, Io, RxBuf, Server,
+    Accept, Acceptor, Answer, Client, ClientConfig, Closed, Conn, Error, Event, Io, Peer, RxBuf, Server,
     ServerConfig, Step, Suite, Suite1, Suite2, SuiteList, TxBuf,
 };
 
@@ -70,6 +71,20 @@ pub fn fixed<const N: usize>() -> [u8; N] {
     out
 }
 
+/// What an application sees: type (1) ‖ body of a message, or what else an event shows.
+pub type Seen = Vec<u8>;
+
+/// A message as its bytes, which tell more than its `Debug` does.
+pub fn see(message: &Message<'_>) -> Seen {
+    let mut bytes = vec![0; RX_BUFFER];
+    bytes[0] = message.kind();
+    let mut out = Writer::new(&mut bytes[1..]);
+    message.encode(&mut out).expect("room for what was received");
+    let len = 1 + out.written();
+    bytes.truncate(len);
+    bytes
+}
+
 /// One side's buffers, and what came of them.
 pub struct Link {
     rx: Vec<u8>,
@@ -80,7 +95,7 @@ pub struct Link {
     /// All that was written to the peer.
     pub out: Vec<u8>,
     /// What the application saw.
-    pub seen: Vec<String>,
+    pub seen: Vec<Seen>,
     /// How it ended.
     pub end: Option<Result<Closed, Error>>,
 }
@@ -100,7 +115,7 @@ impl Link {
     }
 
     /// Lends the buffers to `work`, then keeps what it left unread and unwritten.
-    fn lend<T>(&mut self, work: impl FnOnce(&mut RxBuf<'_>, &mut Io<'_, '_>, &mut Vec<String>) -> T) -> T {
+    fn lend<T>(&mut self, work: impl FnOnce(&mut RxBuf<'_>, &mut Io<'_, '_>, &mut Vec<Seen>) -> T) -> T {
         let mut rx = RxBuf::resume(&mut self.rx, self.held);
         if self.ended {
             rx.end();
@@ -124,7 +139,7 @@ impl Link {
 }
 
 /// What the application does with an event.
-type React<R, S> = fn(&mut Conn<R, S>, &RxBuf<'_>, EventId, &mut Io<'_, '_>, &mut Vec<String>);
+type React<R, S> = fn(&mut Conn<R, S>, &RxBuf<'_>, EventId, &mut Io<'_, '_>, &mut Vec<Seen>);
 
 /// Steps until input is needed or the connection is over. Each step must do something.
 fn drive<R: Role, S: Suite>(conn: &mut Conn<R, S>, link: &mut Link, react: React<R, S>) {
@@ -260,25 +275,33 @@ fn serve<S: Suite>(
     rx: &RxBuf<'_>,
     id: EventId,
     io: &mut Io<'_, '_>,
-    seen: &mut Vec<String>,
+    seen: &mut Vec<Seen>,
 ) {
     let event = conn.event(rx, id).expect("the event of this step");
     match event {
         Event::Admit(ticket) => {
-            seen.push("admit".to_owned());
+            seen.push(b"admit".to_vec());
             conn.answer(ticket, Answer::Admit, io).expect("the ticket of this step");
         }
         Event::Auth { request, ticket } => {
-            seen.push(format!("{request:?}"));
+            seen.push(see(&Message::Auth(request)));
             conn.answer(ticket, Answer::Auth(LOGGED_IN), io).expect("room for an answer");
         }
-        Event::Established(peer) => seen.push(format!("{peer:?}")),
+        Event::Established(peer) => seen.push(established(peer)),
         Event::Message(message) => {
-            seen.push(format!("{message:?}"));
+            seen.push(see(&message));
             for reply in replies(&message) {
                 conn.send(&reply, io).expect("room for a few replies");
             }
         }
+    }
+}
+
+/// Who the peer is.
+fn established(peer: Peer<'_>) -> Seen {
+    match peer {
+        Peer::Device(key) => key.to_vec(),
+        Peer::Server(hello) => format!("{hello:?}").into_bytes(),
     }
 }
 
@@ -307,7 +330,7 @@ impl<S: ServedSuite> ClientSide<S> {
         match self.link.lend(|rx, _, _| request.receive(rx, trust)) {
             Ok(None) => false,
             Ok(Some((pin, key))) => {
-                self.link.seen.push(format!("{pin:?}"));
+                self.link.seen.push(format!("{pin:?}").into_bytes());
                 self.stage = ClientStage::Open(Box::new(connect(key)));
                 true
             }
@@ -353,12 +376,16 @@ fn converse<S: Suite>(
     rx: &RxBuf<'_>,
     id: EventId,
     io: &mut Io<'_, '_>,
-    seen: &mut Vec<String>,
+    seen: &mut Vec<Seen>,
 ) {
     let event = conn.event(rx, id).expect("the event of this step");
     // The first thing that a client sees is the pin, the second the handshake's end.
     let line = seen.len().saturating_sub(1);
-    seen.push(format!("{event:?}"));
+    seen.push(match event {
+        Event::Established(peer) => established(peer),
+        Event::Message(message) => see(&message),
+        event => panic!("{event:?} on the client's side"),
+    });
     match SCRIPT.get(line) {
         Some(message) => {
             // A server that keeps no rules may not have logged the client in.
