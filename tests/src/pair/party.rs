@@ -91,6 +91,9 @@ pub trait Machine {
     /// The connection, once there is one.
     fn open(&mut self) -> Option<&mut Conn<Self::Role, Self::Suite>>;
 
+    /// The connection, to look at.
+    fn look(&self) -> Option<&Conn<Self::Role, Self::Suite>>;
+
     /// When something is due.
     fn poll_timeout(&self) -> Option<Millis>;
 
@@ -173,6 +176,13 @@ impl<S: ServedSuite> Machine for ClientSide<S> {
         }
     }
 
+    fn look(&self) -> Option<&Conn<Client, S>> {
+        match self {
+            Self::Open(conn) => Some(conn),
+            Self::Asking(..) => None,
+        }
+    }
+
     fn poll_timeout(&self) -> Option<Millis> {
         match self {
             Self::Open(conn) => conn.poll_timeout(),
@@ -224,6 +234,13 @@ impl<S: ServedSuite> Machine for ServerSide<S> {
     }
 
     fn open(&mut self) -> Option<&mut Conn<Server, S>> {
+        match self {
+            Self::Open(conn) => Some(conn),
+            Self::Accepting(..) => None,
+        }
+    }
+
+    fn look(&self) -> Option<&Conn<Server, S>> {
         match self {
             Self::Open(conn) => Some(conn),
             Self::Accepting(..) => None,

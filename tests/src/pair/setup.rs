@@ -158,6 +158,11 @@ impl Memory {
         Self { client: buffers(), server: buffers() }
     }
 
+    /// All buffers.
+    pub fn buffers(&self) -> impl Iterator<Item = &[u8]> {
+        self.client.iter().chain(&self.server).map(Vec::as_slice)
+    }
+
     /// Both ends with fresh buffers.
     pub fn ends(&mut self, setup: &Setup) -> (End<'_>, End<'_>) {
         (end(&mut self.client, setup.seeds[0]), end(&mut self.server, setup.seeds[1]))
