@@ -6,3 +6,5 @@ pub mod hub;
 pub mod keys;
 pub mod limits;
 pub mod store;
+pub mod server;
+pub mod session;

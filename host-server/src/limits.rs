@@ -105,6 +105,12 @@ impl From<IpAddr> for Origin {
     }
 }
 
+impl std::fmt::Display for Origin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
 /// Who tries to log in with a password.
 #[derive(Clone, Copy, Debug)]
 pub struct Attempt {

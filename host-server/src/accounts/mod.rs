@@ -35,7 +35,7 @@ pub struct Login {
     /// Of the device key that the handshake has proven.
     pub fingerprint: [u8; 32],
     /// Whether that key may be stored (Jacobi symbol 1). Takes a millisecond, so it is asked only when needed.
-    pub key_is_sound: Box<dyn FnOnce() -> bool + Send>,
+    pub key_is_sound: Box<dyn FnOnce() -> bool + Send + Sync>,
     /// From where.
     pub origin: Origin,
 }
@@ -230,7 +230,7 @@ fn unreadable(error: sqlx::Error) -> AuthCode {
     AuthCode::Unavailable
 }
 
-async fn check_key(is_sound: Box<dyn FnOnce() -> bool + Send>) -> Result<(), AuthCode> {
+async fn check_key(is_sound: Box<dyn FnOnce() -> bool + Send + Sync>) -> Result<(), AuthCode> {
     // Only a client that made its key against the rules gets here with an unsound one.
     if smol::unblock(is_sound).await { Ok(()) } else { Err(AuthCode::Denied) }
 }

@@ -41,7 +41,7 @@ pub use mailbox::{Mailboxes, Released, Waiting};
 pub use outlet::{Outgoing, Outlet, Signal};
 pub use presence::{Connected, ConnectionId, Presence};
 pub use recent::Recent;
-pub use state::{Delivery, Draft, Promised, Recipient, State, Submission};
+pub use state::{Attached, Delivery, Draft, Promised, Recipient, State, Submission};
 
 use crate::{
     config::Limits,
@@ -146,35 +146,38 @@ impl Hub {
         }
     }
 
-    /// The next deliveries of a receiving connection from behind a number, in ascending order, at most `most`.
-    /// Numbers that have been dropped meanwhile are left out.
+    /// The next deliveries of a receiving connection from behind a number, in ascending order, at most `most`;
+    /// and whether there may be more. Numbers that have been dropped meanwhile are left out.
     ///
     /// # Errors
     /// The database's.
-    pub async fn deliveries(
-        &self,
-        id: ConnectionId,
-        after: u64,
-        most: usize,
-    ) -> sqlx::Result<Vec<Arc<Message>>> {
+    pub async fn deliveries(&self, id: ConnectionId, after: u64, most: usize) -> sqlx::Result<(Vec<Arc<Message>>, bool)> {
         let next = self.state().deliveries(id, after, most);
         let stored: Vec<u64> =
             next.iter().filter_map(|d| if let Delivery::Stored(n) = d { Some(*n) } else { None }).collect();
-        let mut read = if stored.is_empty() { Vec::new() } else { self.reader.messages(&stored).await? }
-            .into_iter()
-            .peekable();
-        Ok(next
-            .into_iter()
-            .filter_map(|delivery| match delivery {
-                Delivery::Ready(message) => Some(message),
-                Delivery::Stored(number) => read.next_if(|m| m.place.number == number),
-            })
-            .collect())
+        let read = if stored.is_empty() { Vec::new() } else { self.reader.messages(&stored).await? };
+        let more = next.len() == most || read.len() < stored.len();
+        let mut read = read.into_iter().peekable();
+        let messages = next.into_iter().filter_map(|delivery| match delivery {
+            Delivery::Ready(message) => Some(message),
+            Delivery::Stored(number) => read.next_if(|m| m.place.number == number),
+        });
+        Ok((messages.collect(), more))
     }
 
     /// A device has logged in: its connection, its user's name, and how many messages wait for it.
-    pub fn attach(&self, device: DeviceId, outlet: &Arc<Outlet>) -> Option<(ConnectionId, Arc<str>, u32)> {
+    pub fn attach(&self, device: DeviceId, outlet: &Arc<Outlet>) -> Option<Attached> {
         self.state().attach(device, Arc::clone(outlet), unix_now())
+    }
+
+    /// RECEIVE with a window above 0: this connection of the device receives from now on.
+    pub fn receive(&self, id: ConnectionId) {
+        self.state().receive(id);
+    }
+
+    /// RECEIVE with window 0.
+    pub fn stop(&self, id: ConnectionId, device: DeviceId) {
+        self.state().presence.stop(id, device);
     }
 
     /// A connection has ended.

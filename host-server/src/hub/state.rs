@@ -74,6 +74,19 @@ pub struct Promised {
     coming: HashMap<DeviceId, usize>,
 }
 
+/// A connection that has logged in.
+#[derive(Clone, Debug)]
+pub struct Attached {
+    /// Its name in the hub.
+    pub id: ConnectionId,
+    /// Its user.
+    pub account: AccountId,
+    /// Its user's name.
+    pub username: Arc<str>,
+    /// Messages that wait for its device.
+    pub pending: u32,
+}
+
 /// A delivery for a session.
 #[derive(Clone, Debug)]
 pub enum Delivery {
@@ -390,19 +403,14 @@ impl State {
     // ---- connections ----
 
     /// A device has logged in. `None`: it isn't bound any more, or its account is disabled.
-    pub fn attach(
-        &mut self,
-        device: DeviceId,
-        outlet: Arc<Outlet>,
-        now: u64,
-    ) -> Option<(ConnectionId, Arc<str>, u32)> {
-        let owner =
-            self.directory.person(self.directory.device(device)?.account).filter(|p| !p.account.disabled)?;
+    pub fn attach(&mut self, device: DeviceId, outlet: Arc<Outlet>, now: u64) -> Option<Attached> {
+        let owner = self.directory.person(self.directory.device(device)?.account).filter(|p| !p.account.disabled)?;
         let username = Arc::clone(&owner.account.name);
         let account = owner.account.id;
         self.unsaved.seen.insert(device, now);
         let id = self.presence.attach(Connected { account, username: Arc::clone(&username), device, outlet });
-        Some((id, username, u32::try_from(self.mailboxes.pending(device)).unwrap_or(u32::MAX)))
+        let pending = u32::try_from(self.mailboxes.pending(device)).unwrap_or(u32::MAX);
+        Some(Attached { id, account, username, pending })
     }
 
     /// RECEIVE with a window above 0.

@@ -1,0 +1,136 @@
+//! Deliveries: from the device's mailbox into records, within the client's window.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use sordino_core::{
+    Message, TxBuf,
+    identity::ServedSuite,
+    messages::{CloseReason, Deliver},
+    name::{RoomName, Target, Username},
+    wire::Opaque,
+};
+
+use super::{Session, buffers::DELIVERIES};
+use crate::store::{self, Target as StoredTarget};
+
+/// Messages fetched at once.
+const FETCH: usize = 64;
+/// A DELIVER without names and part: number, id, time, three lengths, kind, format, total, offset, part's length.
+const HEAD: usize = 8 + 16 + 8 + 1 + 1 + 1 + 1 + 2 + 2 + 2;
+
+/// What a client has been given, and what comes next.
+#[derive(Debug, Default)]
+pub(super) struct Feed {
+    /// The mailbox may have more than was fetched.
+    pub more: bool,
+    window: usize,
+    /// Delivered and not acknowledged, ascending.
+    unacknowledged: VecDeque<u64>,
+    acknowledged: u64,
+    /// The last number fetched.
+    fetched: u64,
+    /// Fetched and not delivered; `offset` bytes of the first are on their way.
+    queue: VecDeque<Arc<store::Message>>,
+    offset: usize,
+}
+
+/// An ACK of a number that was not delivered.
+#[derive(Debug)]
+pub(super) struct NotDelivered;
+
+impl Feed {
+    /// RECEIVE.
+    pub fn open(&mut self, window: u16) {
+        self.window = usize::from(window);
+        self.more = true;
+    }
+
+    /// ACK. True if it says something new.
+    pub fn acknowledge(&mut self, number: u64) -> Result<bool, NotDelivered> {
+        let count = self.unacknowledged.partition_point(|n| *n <= number);
+        let delivered = count.checked_sub(1).and_then(|last| self.unacknowledged.get(last)) == Some(&number);
+        if delivered {
+            self.unacknowledged.drain(..count);
+            self.acknowledged = number;
+            return Ok(true);
+        }
+        // What was acknowledged is acknowledged.
+        if (1..=self.acknowledged).contains(&number) { Ok(false) } else { Err(NotDelivered) }
+    }
+
+    fn free(&self) -> usize {
+        self.window.saturating_sub(self.unacknowledged.len())
+    }
+}
+
+impl<S: ServedSuite> Session<S> {
+    /// Fills the output with deliveries.
+    pub(super) async fn deliver(&mut self, tx: &mut TxBuf<'_>) {
+        while self.end.is_none() && self.feed.free() > 0 && tx.free() >= DELIVERIES {
+            if self.feed.queue.is_empty() && !self.fetch(tx).await {
+                return;
+            }
+            self.deliver_next(tx);
+        }
+    }
+
+    /// False if there is nothing.
+    async fn fetch(&mut self, tx: &mut TxBuf<'_>) -> bool {
+        let Some(user) = self.user.as_ref().filter(|_| self.feed.more) else { return false };
+        let most = self.feed.free().min(FETCH);
+        match self.shared.hub.deliveries(user.id, self.feed.fetched, most).await {
+            Ok((messages, more)) => {
+                self.feed.more = more;
+                self.feed.fetched = messages.last().map_or(self.feed.fetched, |m| m.place.number);
+                self.feed.queue.extend(messages);
+            }
+            Err(error) => {
+                tracing::error!(%error, "can't read messages");
+                self.close(CloseReason::Overloaded, tx);
+            }
+        }
+        !self.feed.queue.is_empty()
+    }
+
+    /// Sends the next message, or the next part of it.
+    fn deliver_next(&mut self, tx: &mut TxBuf<'_>) {
+        let Some(message) = self.feed.queue.front().cloned() else { return };
+        let names = message.sender.len() + message.target.len();
+        let most = self.conn.max_body().saturating_sub(HEAD + names);
+        let end = message.body.len().min(self.feed.offset + most);
+        let part = &message.body[self.feed.offset..end];
+        let Some(deliver) = record(&message, self.feed.offset, part) else {
+            // A name that the protocol doesn't know can't be in the store.
+            tracing::error!(number = message.place.number, "a stored message can't be delivered");
+            self.close(CloseReason::Overloaded, tx);
+            return;
+        };
+        self.send(&Message::Deliver(deliver), tx);
+        if end == message.body.len() {
+            self.feed.offset = 0;
+            self.feed.queue.pop_front();
+            self.feed.unacknowledged.push_back(message.place.number);
+        } else {
+            self.feed.offset = end;
+        }
+    }
+}
+
+fn record<'m>(message: &'m store::Message, offset: usize, part: &'m [u8]) -> Option<Deliver<'m>> {
+    let place = &message.place;
+    Some(Deliver {
+        number: place.number,
+        id: place.id,
+        time: place.time,
+        sender: Username::new(&message.sender)?,
+        target: match place.target {
+            StoredTarget::User(_) => Target::User(Username::new(&message.target)?),
+            StoredTarget::Room(_) => Target::Room(RoomName::new(&message.target)?),
+        },
+        format: message.format,
+        total: u16::try_from(message.body.len()).ok()?,
+        offset: u16::try_from(offset).ok()?,
+        part: Opaque(part),
+    })
+}
+

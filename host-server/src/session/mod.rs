@@ -1,0 +1,395 @@
+//! One task for each connection: drives the core's state machine over a socket.
+//!
+//! ```text
+//! socket ─▶ RxBuf ─ step ─▶ event ─▶ requests ─▶ hub
+//!                                                 │ outlet, mailbox
+//! socket ◀─ TxBuf ◀─ records in place ◀───────────┘
+//! ```
+//!
+//! A connection that waits holds no record buffers: it takes a pair when the socket is readable or something
+//! waits to go out, and gives it back when all is done. What goes out is collected and written at once.
+
+mod admission;
+mod buffers;
+mod clock;
+mod feed;
+mod handshake;
+mod requests;
+
+use std::{
+    fmt,
+    future::poll_fn,
+    io,
+    net::TcpStream,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use smol::{
+    Async, Timer,
+    future::FutureExt as _,
+    io::{AsyncRead as _, AsyncWrite as _},
+};
+use sordino_core::{
+    Closed, Conn, Error, Event, Message, RxBuf, Server, Step, Suite, TxBuf,
+    config::TX_BUFFER,
+    error::{PeerFault, SendError},
+    event::EventId,
+    identity::ServedSuite,
+    messages::{Accepted, CloseReason, Delivered, Done, Notice, Refused, RoomEvent},
+    name::{RoomName, Username},
+    wire::Text,
+};
+
+pub use admission::Admission;
+pub use buffers::Pool;
+use clock::Alarm;
+pub use clock::Clock;
+use feed::Feed;
+use handshake::{Established, Greeting};
+
+use crate::{
+    hub::{ConnectionId, Outgoing, Outlet, Signal},
+    limits::Origin,
+    server::Shared,
+    store::{AccountId, DeviceId},
+};
+
+/// What each call of the core is lent.
+macro_rules! lend_io {
+    ($now:expr, $tx:expr) => {
+        &mut ::sordino_core::Io { now: $now, tx: $tx, rng: &mut $crate::keys::SystemRng }
+    };
+}
+pub(crate) use lend_io;
+
+/// Time for the last bytes to leave, and for the peer to take them.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// How a connection ended, for the log.
+#[derive(Debug)]
+pub(crate) enum End {
+    /// In order.
+    Closed(Closed),
+    /// With an error of the protocol.
+    Failed(Error),
+    /// The socket.
+    Socket(io::Error),
+    /// The server stops, or turned the client away.
+    Dismissed,
+}
+
+impl fmt::Display for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Closed(Closed::Here(reason)) => write!(f, "closed: {reason:?}"),
+            Self::Closed(Closed::ByPeer(reason)) => write!(f, "closed by the client: {reason:?}"),
+            Self::Failed(error) => error.fmt(f),
+            Self::Socket(error) => error.fmt(f),
+            Self::Dismissed => f.write_str("turned away"),
+        }
+    }
+}
+
+impl From<io::Error> for End {
+    fn from(error: io::Error) -> Self {
+        Self::Socket(error)
+    }
+}
+
+impl From<Error> for End {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+/// A socket and the clock that bounds its use.
+pub(crate) struct Line {
+    pub socket: Async<TcpStream>,
+    pub outlet: Arc<Outlet>,
+    pub origin: Origin,
+    alarm: Alarm,
+}
+
+/// Serves a connection until its end.
+pub(crate) async fn serve(shared: Arc<Shared>, socket: Async<TcpStream>, origin: Origin, outlet: Arc<Outlet>) -> End {
+    let mut line = Line { socket, outlet, origin, alarm: Alarm::new(shared.clock) };
+    match handshake::greet(&shared, &mut line).await {
+        Ok(Greeting::Suite1(established)) => Session::new(shared, line, established).run().await,
+        Ok(Greeting::Suite2(established)) => Session::new(shared, line, established).run().await,
+        Err(end) => end,
+    }
+}
+
+/// Who is logged in.
+struct User {
+    id: ConnectionId,
+    account: AccountId,
+    device: DeviceId,
+}
+
+/// A connection after its handshake.
+struct Session<S: Suite> {
+    shared: Arc<Shared>,
+    line: Line,
+    conn: Box<Conn<Server, S>>,
+    /// Received behind the handshake.
+    early: Vec<u8>,
+    device_key: Vec<u8>,
+    user: Option<User>,
+    feed: Feed,
+    /// Unanswered SENDs and requests.
+    sends: usize,
+    requests: usize,
+    /// Set once; the connection ends when everything is written.
+    end: Option<End>,
+}
+
+impl<S: ServedSuite> Session<S> {
+    fn new(shared: Arc<Shared>, line: Line, established: Established<S>) -> Self {
+        let Established { conn, early, device_key } = established;
+        let feed = Feed::default();
+        Self { shared, line, conn, early, device_key, user: None, feed, sends: 0, requests: 0, end: None }
+    }
+
+    async fn run(mut self) -> End {
+        let mut wait = self.early.is_empty();
+        let end = loop {
+            if wait && let Err(error) = self.idle().await {
+                break End::Socket(error);
+            }
+            let (mut rx, mut tx) = self.shared.pool.take();
+            let mut rx_buf = RxBuf::new(&mut rx);
+            let early = std::mem::take(&mut self.early);
+            rx_buf.spare()[..early.len()].copy_from_slice(&early);
+            rx_buf.commit(early.len());
+            let end = self.work(&mut rx_buf, &mut TxBuf::new(&mut tx)).await;
+            rx_buf.wipe();
+            self.shared.pool.give_back(rx, tx);
+            wait = true;
+            if let Some(end) = end {
+                break end;
+            }
+        };
+        if let Some(user) = self.user.take() {
+            self.shared.hub.detach(user.id);
+        }
+        end
+    }
+
+    /// Nothing is under way: waits without buffers.
+    async fn idle(&mut self) -> io::Result<()> {
+        let deadline = self.deadline();
+        let Line { socket, outlet, alarm, .. } = &mut self.line;
+        poll_fn(|context| {
+            if outlet.poll(context).is_ready() || alarm.poll(deadline, context).is_ready() {
+                return Poll::Ready(Ok(()));
+            }
+            socket.poll_readable(context)
+        })
+        .await
+    }
+
+    /// Works until nothing is under way, or to the end.
+    async fn work(&mut self, rx: &mut RxBuf<'_>, tx: &mut TxBuf<'_>) -> Option<End> {
+        loop {
+            self.timeouts(tx);
+            self.take_signals(tx);
+            self.deliver(tx).await;
+            let starved = self.take_input(rx, tx).await;
+            if self.end.is_some() {
+                return Some(self.farewell(rx, tx).await);
+            }
+            match self.exchange(rx, tx, starved).await {
+                Ok(true) => return None,
+                Ok(false) => {}
+                Err(error) => return Some(End::Socket(error)),
+            }
+        }
+    }
+
+    fn deadline(&self) -> Option<u64> {
+        self.conn.poll_timeout()
+    }
+
+    fn timeouts(&mut self, tx: &mut TxBuf<'_>) {
+        let now = self.shared.now();
+        if self.deadline().is_some_and(|deadline| deadline <= now)
+            && let Err(error) = self.conn.handle_timeout(lend_io!(now, tx))
+        {
+            self.end = Some(End::Failed(error));
+        }
+    }
+
+    /// What the hub has to say, as long as there is room for it.
+    fn take_signals(&mut self, tx: &mut TxBuf<'_>) {
+        while self.end.is_none() && tx.free() >= TX_BUFFER {
+            match self.line.outlet.take() {
+                None => return,
+                Some(Signal::Mail) => self.feed.more = true,
+                Some(Signal::Event(event)) => self.tell(&event, tx),
+                Some(Signal::Close(reason)) => self.close(reason, tx),
+            }
+        }
+    }
+
+    fn tell(&mut self, event: &Outgoing, tx: &mut TxBuf<'_>) {
+        match event {
+            Outgoing::Accepted(id, number, time) => {
+                self.sends = self.sends.saturating_sub(1);
+                self.send(&Message::Accepted(Accepted { id: *id, number: *number, time: *time }), tx);
+            }
+            Outgoing::Refused(id, code, retry_after) => {
+                self.sends = self.sends.saturating_sub(1);
+                self.send(&Message::Refused(Refused { id: *id, code: *code, retry_after: *retry_after }), tx);
+            }
+            Outgoing::Delivered(id, time) => self.send(&Message::Delivered(Delivered { id: *id, time: *time }), tx),
+            Outgoing::Done(tag, code, retry_after) => {
+                self.requests = self.requests.saturating_sub(1);
+                self.send(&Message::Done(Done { tag: *tag, code: *code, retry_after: *retry_after }), tx);
+            }
+            Outgoing::RoomEvent(event, room, user) => {
+                if let (Some(room), Some(user)) = (RoomName::new(room), Username::new(user)) {
+                    self.send(&Message::RoomEvent(RoomEvent { event: *event, room, user }), tx);
+                }
+            }
+            Outgoing::Notice(level, text) => self.send(&Message::Notice(Notice { level: *level, text: Text(text) }), tx),
+        }
+    }
+
+    /// Handles what was received, as long as any answer has room. True: more input is needed.
+    async fn take_input(&mut self, rx: &mut RxBuf<'_>, tx: &mut TxBuf<'_>) -> bool {
+        while self.end.is_none() && tx.free() >= TX_BUFFER && self.takes_requests() {
+            match self.conn.step(rx, lend_io!(self.shared.now(), tx)) {
+                Ok(Step::NeedInput) => return true,
+                Ok(Step::NeedOutput(_)) => return false,
+                Ok(Step::Progressed) => {}
+                Ok(Step::Event(event)) => self.event(rx, event, tx).await,
+                Ok(Step::Closed(closed)) => self.end = Some(End::Closed(closed)),
+                Err(error) => self.end = Some(End::Failed(error)),
+            }
+        }
+        false
+    }
+
+    async fn event(&mut self, rx: &RxBuf<'_>, id: EventId, tx: &mut TxBuf<'_>) {
+        match self.conn.event(rx, id) {
+            Ok(Event::Auth { request, ticket }) => self.log_in(&request, ticket, tx).await,
+            Ok(Event::Message(message)) => self.request(message, tx).await,
+            // The handshake is over when a session begins.
+            Ok(Event::Admit(_) | Event::Established(_)) => {}
+            Err(error) => self.end = Some(End::Failed(error)),
+        }
+    }
+
+    /// Writes and reads what can be, and waits if neither can. True: nothing is under way any more.
+    async fn exchange(&mut self, rx: &mut RxBuf<'_>, tx: &mut TxBuf<'_>, starved: bool) -> io::Result<bool> {
+        let deadline = self.deadline();
+        let Line { socket, outlet, alarm, .. } = &mut self.line;
+        let mut idle = false;
+        // What can't be taken must not wake.
+        let listens = tx.free() >= TX_BUFFER;
+        poll_fn(|context| {
+            let wrote = poll_write(socket, tx, context)?;
+            let read = if starved { poll_read(socket, rx, context)? } else { false };
+            idle = !read && tx.is_empty() && starved && rx.unconsumed().is_empty();
+            let woken = (listens && outlet.poll(context).is_ready()) || alarm.poll(deadline, context).is_ready();
+            if wrote || read || woken || idle { Poll::Ready(Ok::<_, io::Error>(())) } else { Poll::Pending }
+        })
+        .await?;
+        Ok(idle)
+    }
+
+    /// Sends a message for which there is room.
+    fn send(&mut self, message: &Message<'_>, tx: &mut TxBuf<'_>) {
+        match self.conn.send(message, lend_io!(self.shared.now(), tx)) {
+            Ok(()) => {}
+            Err(SendError::Exhausted) => self.close(CloseReason::Expired, tx),
+            Err(error) => {
+                tracing::error!(?error, kind = message.kind(), "a message could not be sent");
+                self.close(CloseReason::Overloaded, tx);
+            }
+        }
+    }
+
+    fn close(&mut self, reason: CloseReason, tx: &mut TxBuf<'_>) {
+        self.conn.close(reason, lend_io!(self.shared.now(), tx));
+        self.end.get_or_insert(End::Closed(Closed::Here(reason)));
+    }
+
+    /// Writes what is still to be written, within a time limit.
+    async fn farewell(&mut self, rx: &mut RxBuf<'_>, tx: &mut TxBuf<'_>) -> End {
+        let end = self.end.take().unwrap_or(End::Dismissed);
+        match end {
+            // After bytes that are not the peer's, not one more is written.
+            End::Failed(Error::Peer(PeerFault::Record | PeerFault::Sequence)) | End::Socket(_) => {}
+            _ => hang_up(&self.line.socket, tx, rx).await,
+        }
+        end
+    }
+}
+
+/// Writes the rest, ends this direction, and lets the peer end the other: a socket that is closed while it
+/// still receives takes what was written back from the peer.
+async fn hang_up(socket: &Async<TcpStream>, tx: &mut TxBuf<'_>, rx: &mut RxBuf<'_>) {
+    let rest = async {
+        while !tx.is_empty() {
+            poll_fn(|context| match poll_write(socket, tx, context) {
+                Ok(false) => Poll::Pending,
+                done => Poll::Ready(done),
+            })
+            .await?;
+        }
+        socket.get_ref().shutdown(std::net::Shutdown::Write)?;
+        while !rx.ended() {
+            rx.wipe();
+            poll_fn(|context| match poll_read(socket, rx, context) {
+                Ok(false) => Poll::Pending,
+                done => Poll::Ready(done),
+            })
+            .await?;
+        }
+        Ok::<_, io::Error>(())
+    };
+    let late = async {
+        Timer::after(FAREWELL).await;
+        Ok(())
+    };
+    // Whether the peer takes it is its own affair.
+    let _ = rest.or(late).await;
+}
+
+/// True if bytes were written.
+fn poll_write(mut socket: &Async<TcpStream>, tx: &mut TxBuf<'_>, context: &mut Context<'_>) -> io::Result<bool> {
+    if tx.is_empty() {
+        return Ok(false);
+    }
+    match Pin::new(&mut socket).poll_write(context, tx.pending()) {
+        Poll::Pending => Ok(false),
+        Poll::Ready(Ok(0)) => Err(io::ErrorKind::WriteZero.into()),
+        Poll::Ready(result) => result.map(|n| {
+            tx.consume(n);
+            true
+        }),
+    }
+}
+
+/// True if bytes or the end of the stream were read.
+fn poll_read(mut socket: &Async<TcpStream>, rx: &mut RxBuf<'_>, context: &mut Context<'_>) -> io::Result<bool> {
+    if rx.ended() {
+        return Ok(false);
+    }
+    match Pin::new(&mut socket).poll_read(context, rx.spare()) {
+        Poll::Pending => Ok(false),
+        Poll::Ready(Ok(0)) => {
+            rx.end();
+            Ok(true)
+        }
+        Poll::Ready(result) => result.map(|n| {
+            rx.commit(n);
+            true
+        }),
+    }
+}
