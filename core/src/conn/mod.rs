@@ -21,7 +21,7 @@ use crate::error::{Deadline, Error, ErrorCode, Misuse, PeerFault, SendError};
 use crate::event::{Answer, AnswerError, Closed, Event, EventId, Peer, Step, Ticket};
 use crate::handshake::client::{ClientConfig, ClientHandshake, ServerHello};
 use crate::handshake::server::{ERROR_LEN, ServerConfig, ServerHandshake};
-use crate::handshake::{Handshake, Header, Kind, Outcome};
+use crate::handshake::{Finished, Handshake, Header, Kind, Outcome};
 use crate::identity::StaticKey;
 use crate::io::Io;
 use crate::messages::{AuthResult, CloseReason, Message, Phase};
@@ -77,7 +77,11 @@ pub struct Conn<R: Role, S: Suite> {
 enum Stage<R: Role, S: Suite> {
     Handshake(R::Handshake<S>),
     Open(Open<S>),
-    Ended(Result<Closed, Error>),
+    Ended {
+        end: Result<Closed, Error>,
+        /// Zeros over every byte where keys were: a smaller variant would leave some of them standing.
+        _cover: Open<S>,
+    },
 }
 
 /// The part of the receive buffer that the latest event shows, and whether its ticket waits for an answer.
@@ -97,6 +101,13 @@ enum Lend {
     Message(u8, Range<usize>),
 }
 
+/// Both ends of a handshake fit where the keys of the records will stand, so those cover them.
+const fn covered<R: Role, S: Suite>() -> bool {
+    size_of::<R::Handshake<S>>() <= size_of::<Open<S>>()
+}
+
+const _: () = assert!(covered::<Server, Suite1>() && covered::<Server, Suite2>());
+const _: () = assert!(covered::<Client, Suite1>() && covered::<Client, Suite2>());
 const _: () = assert!(size_of::<Conn<Server, Suite1>>() <= 1536);
 const _: () = assert!(size_of::<Conn<Server, Suite2>>() <= 2304);
 const _: () = assert!(size_of::<Conn<Client, Suite1>>() <= 1536);
@@ -134,7 +145,7 @@ impl<S: Suite> Conn<Server, S> {
         answer: Answer<'_>,
         io: &mut Io<'_, '_>,
     ) -> Result<(), AnswerError> {
-        if let Stage::Ended(_) = self.stage {
+        if let Stage::Ended { .. } = self.stage {
             return Err(AnswerError::Ended);
         }
         if !self.lent.unanswered || self.lent.serial != ticket.0 {
@@ -195,7 +206,7 @@ impl<R: Role, S: Suite> Conn<R, S> {
         rx.consume(core::mem::take(&mut self.lent.used));
         self.lent.event = Lend::Nothing;
         let step = match &mut self.stage {
-            Stage::Ended(end) => return (*end).map(Step::Closed),
+            Stage::Ended { end, .. } => return (*end).map(Step::Closed),
             Stage::Handshake(_) => self.step_handshake(rx, io),
             Stage::Open(_) => self.step_record(rx, io),
         };
@@ -241,7 +252,7 @@ impl<R: Role, S: Suite> Conn<R, S> {
         match &mut self.stage {
             Stage::Handshake(_) => Err(SendError::NotAllowed),
             Stage::Open(open) => open.send::<R>(message, io),
-            Stage::Ended(_) => Err(SendError::Closed),
+            Stage::Ended { .. } => Err(SendError::Closed),
         }
     }
 
@@ -270,7 +281,7 @@ impl<R: Role, S: Suite> Conn<R, S> {
         match &mut self.stage {
             Stage::Handshake(_) => {}
             Stage::Open(open) => open.close(reason, io),
-            Stage::Ended(_) => return,
+            Stage::Ended { .. } => return,
         }
         self.end(Ok(Closed::Here(reason)));
     }
@@ -280,7 +291,7 @@ impl<R: Role, S: Suite> Conn<R, S> {
         match &self.stage {
             Stage::Handshake(_) => Some(self.timers.handshake_end()),
             Stage::Open(open) => Some(self.timers.next(open.phase)),
-            Stage::Ended(_) => None,
+            Stage::Ended { .. } => None,
         }
     }
 
@@ -290,7 +301,7 @@ impl<R: Role, S: Suite> Conn<R, S> {
     /// [`Error::Timeout`]: the connection is over.
     pub fn handle_timeout(&mut self, io: &mut Io<'_, '_>) -> Result<(), Error> {
         let due = match &mut self.stage {
-            Stage::Ended(end) => return (*end).map(|_| ()),
+            Stage::Ended { end, .. } => return (*end).map(|_| ()),
             Stage::Handshake(_) if io.now >= self.timers.handshake_end() => Due::Timeout(Deadline::Handshake),
             Stage::Handshake(_) => Due::Nothing,
             Stage::Open(open) => {
@@ -399,14 +410,14 @@ impl<R: Role, S: Suite> Conn<R, S> {
         match &mut self.stage {
             Stage::Handshake(_) => io.put_error(S::ID, ErrorCode::Busy)?,
             Stage::Open(open) => open.close(CloseReason::Overloaded, io),
-            Stage::Ended(_) => {}
+            Stage::Ended { .. } => {}
         }
         Err(Error::Misuse(Misuse::Unanswered))
     }
 
-    /// The assignment erases all keys in their place.
+    /// Erases all keys.
     fn end(&mut self, end: Result<Closed, Error>) {
-        self.stage = Stage::Ended(end);
+        self.stage = Stage::Ended { end, _cover: Open::new::<R>(&Finished::zeroed()) };
         self.lent.unanswered = false;
     }
 }
