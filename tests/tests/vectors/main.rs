@@ -2,6 +2,7 @@
 //! Wycheproof sets.
 
 mod aead;
+mod dh;
 mod file;
 mod kdf;
 mod primes;
