@@ -255,7 +255,8 @@ CRAFTED = [
     ("AUTH with a byte in its zeros", "10 01fc 03 00*506 01 01"),
     ("AUTH with a username that isn't UTF-8", "10 01fc 02 01 ff 00*505 01"),
     ("AUTH with a username of 33 bytes", "10 01fc 02 21 61*33 00*473 01"),
-    ("CLOSE with an unknown reason", "01 0009 63 0000000000000000 00*51 01"),
+    ("right: CLOSE with an unknown reason", "01 0009 63 0000000000000000 00*51 01"),
+    ("a CLOSE without the count: never answered", "01 0001 01 00*59 01"),
 ]
 
 
@@ -271,18 +272,49 @@ CRAFTED_READY = [
 ]
 
 
+# Records of a dishonest server, before and after the login.
+CRAFTED_SERVER = [
+    ("the last byte is 00", "02 0008 1122334455667788 00*52 00"),
+    ("padding that is not zero", "02 0008 1122334455667788 01 00*51 01"),
+    ("AUTH, which only clients send", "10 01fc 03 00*507 01"),
+    ("ACCEPTED in the phase Login", "21 0020 11*16 00*16 00*28 01"),
+    ("AUTH_RESULT that nobody asked for", "11 007c 01 00*123 01"),
+    ("NOTICE of level 2", "14 0005 02 0002 4869 00*55 01"),
+    ("NOTICE of 513 bytes", "14 0204 00 0201 61*513 00*504 01"),
+    ("NOTICE whose text isn't UTF-8", "14 0005 00 0002 c328 00*55 01"),
+    ("POLICY with a registration of 2", "13 000c 02 03 20 08 02 3c00 00 0000 0000 00*48 01"),
+    ("POLICY that counts more domains than it has", "13 000c 01 03 20 08 02 3c00 00 0000 0001 00*48 01"),
+]
+CRAFTED_SERVER_READY = [
+    ("REFUSED with code 0", "22 0015 11*16 00 00000000 00*39 01"),
+    ("DONE with code 10", "32 0009 00000001 0a 00000000 00*51 01"),
+    ("DELIVER with a part beyond the total", "25 0032 00*7 01 11*16 00*8 03626f62 01 03626f62 00 0001 0000 0002 4869 00*10 01"),
+    ("ROOMS with a boolean of 2", "34 000c 00000001 00 0001 01 61 0001 02 00*48 01"),
+    ("USERS with a name in upper case", "37 000c 00000001 00 0001 03 426f62 01 00*48 01"),
+    ("ROOM_EVENT 3", "38 0007 03 01 61 03 626f62 00*53 01"),
+    ("AUTH_RESULT in the phase Ready", "11 007c 01 00*123 01"),
+]
+
+
 def crafted(suite_number):
-    title = f"# Suite {suite_number}: records with a right tag that are wrong inside."
+    title = f"# Suite {suite_number}: records of a client with a right tag that are wrong inside."
     text = settings(suite_number, title)
-    text += _crafted_scenes(f"scene handshake{HANDSHAKE}done\n", "handshake", CRAFTED)
-    return text + _crafted_scenes(f"scene login{HANDSHAKE}{LOGIN}done\n", "login", CRAFTED_READY)
+    text += _crafted_scenes("client", f"scene handshake{HANDSHAKE}done\n", "handshake", CRAFTED)
+    return text + _crafted_scenes("client", f"scene login{HANDSHAKE}{LOGIN}done\n", "login", CRAFTED_READY)
 
 
-def _crafted_scenes(scene, name, crafts):
+def crafted_server(suite_number):
+    title = f"# Suite {suite_number}: records of a server with a right tag that are wrong inside."
+    text = settings(suite_number, title)
+    text += _crafted_scenes("server", f"scene handshake{HANDSHAKE}done\n", "handshake", CRAFTED_SERVER)
+    return text + _crafted_scenes("server", f"scene login{HANDSHAKE}{LOGIN}done\n", "login", CRAFTED_SERVER_READY)
+
+
+def _crafted_scenes(side, scene, name, crafts):
     text = "\n" + scene
     for at, (what, inner) in enumerate(crafts):
         text += f"\nagain {name}\n" if at else "\n"
-        text += f"# {what}\nclient craft\n  inner  {inner}\n"
+        text += f"# {what}\n{side} craft\n  inner  {inner}\n"
     return text
 
 
@@ -290,6 +322,7 @@ def all_cases():
     """(file name, script, the one side to keep or None) of everything that is produced."""
     for n in (1, 2):
         yield f"python-suite{n}.txt", conversation(n), None
-        yield f"python-crafted-suite{n}.txt", crafted(n), "server"
+        yield f"python-crafted-client-suite{n}.txt", crafted(n), "server"
+        yield f"python-crafted-server-suite{n}.txt", crafted_server(n), "client"
         yield f"python-dishonest-client-suite{n}.txt", dishonest_client(n), "server"
         yield f"python-dishonest-server-suite{n}.txt", dishonest_server(n), "client"

@@ -11,6 +11,7 @@ from messages import BY_NAME, BY_NUMBER, LOGIN, READY, BadForm, encode, fields
 
 HANDSHAKE_MS, LOGIN_MS, LIFETIME_MS = 10_000, 60_000, 24 * 3600 * 1000
 EXPIRED, PROTOCOL_ERROR, AUTH_FAILED, TIMEOUT = 2, 4, 5, 7
+KNOWN_REASONS = range(1, 10)
 
 
 @dataclass
@@ -37,7 +38,7 @@ class Endpoint:
         self.state, self.symmetric, self.trace = "Start", None, []
         self.now = self.opened = self.heard = now
         self.established_at, self.pinged, self.received, self.denied = None, False, 0, 0
-        self.max_record = config.max_record
+        self.max_record, self.logging_in = config.max_record, False
         self.peer_max_record = 16384
 
     # --- input
@@ -98,15 +99,23 @@ class Endpoint:
         try:
             parts = fields(kind, body)
         except BadForm:
-            return self.close(PROTOCOL_ERROR)
+            # A CLOSE is never answered.
+            return self._end("closed 0") if kind.name == "CLOSE" else self.close(PROTOCOL_ERROR)
         if kind.name == "CLOSE":
-            return self._end(f"closed {body[0]}")
+            return self._end(f"closed {body[0] if body[0] in KNOWN_REASONS else 0}")
         if kind.name == "PING":
             return self._send_kind(BY_NAME["PONG"], body)
-        if kind.name == "AUTH_RESULT" and body[0] == 0:
-            self.state = READY
+        if kind.name == "AUTH_RESULT" and not self._login_answered(body[0]):
+            return self.close(PROTOCOL_ERROR)
         if kind.name != "PONG":
             self.events.append((kind.name, parts))
+
+    def _login_answered(self, code):
+        """Whether an AUTH was on its way; it no longer is."""
+        asked, self.logging_in = self.logging_in, False
+        if asked and code == 0:
+            self.state = READY
+        return asked
 
     # --- output
 
@@ -115,6 +124,7 @@ class Endpoint:
         body = encode(kind, parts)
         fields(kind, body)  # what is sent must have the form, too
         self._send_kind(kind, body)
+        self.logging_in = name == "AUTH" or self.logging_in
         if name == "AUTH_RESULT" and body[0] == 0:
             self.state = READY
         elif name == "AUTH_RESULT":

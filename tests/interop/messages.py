@@ -73,11 +73,10 @@ BY_NUMBER = {kind.number: kind for kind in KINDS}
 BY_NAME = {kind.name: kind for kind in KINDS}
 # The numbers that the document lists, where it doesn't list all; anything else is of another form.
 CODES = {
-    ("CLOSE", "reason"): range(1, 10),
     ("AUTH", "method"): range(1, 4),
     ("AUTH_RESULT", "code"): range(11),
     ("NOTICE", "level"): range(2),
-    ("REFUSED", "code"): range(10),
+    ("REFUSED", "code"): range(1, 10),
     ("DONE", "code"): range(10),
     ("ROOM_EVENT", "event"): (1, 2),
 }
@@ -153,7 +152,7 @@ def fields(kind, body):
     for name, value in reader.parts:
         if (kind.name, name) in CODES and number(value) not in CODES[kind.name, name]:
             raise BadForm(name)
-    _consistent(kind, dict(reader.parts))
+    _consistent(kind, dict(reader.parts), len(body))
     rest = body[reader.at :]
     if rest and (len(body) != kind.size or any(rest)):
         raise BadForm("bytes after the last field")
@@ -164,20 +163,25 @@ def fields(kind, body):
     return reader.parts
 
 
-def _consistent(kind, part):
+def _consistent(kind, part, size):
     """Limits that concern values or several fields."""
     value = {name: number(data) for name, data in part.items() if len(data) <= 8}
     if kind.name == "RECEIVE" and value["window"] > 256:
         raise BadForm("window")
     if kind.name == "DELIVER":
-        size = len(part["part"]) - 2
-        if not 1 <= value["total"] <= 15360 or size == 0 or value["offset"] + size > value["total"]:
+        length = len(part["part"]) - 2
+        if not 1 <= value["total"] <= 15360 or length == 0 or value["offset"] + length > value["total"]:
             raise BadForm("part")
     if kind.name == "AUTH_RESULT":
-        if value["code"] and (value["device-id"] or value["pending"] or part["username"] != b"\0"):
-            raise BadForm("a refusal that names an account")
+        empty = not (value["device-id"] or value["pending"]) and part["username"] == b"\0"
+        if not empty if value["code"] else len(part["username"]) < 4 or not NAME.fullmatch(part["username"][1:]):
+            raise BadForm("an account with a refusal, or none with a success")
         if value["retry-after"] and value["code"] not in (2, 9):
             raise BadForm("retry after")
+    if kind.name in ("REFUSED", "DONE") and value["retry-after"] and value["code"] not in (4, 8):
+        raise BadForm("retry after")
+    if kind.name == "POLICY" and (value["password-score"] > 4 or size > 1020):
+        raise BadForm("policy")
 
 
 def encode(kind, parts):

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// What must at least be there.
-const CASES: [&str; 26] = [
+const CASES: [&str; 30] = [
     "altered-handshake-suite1",
     "altered-handshake-suite2",
     "altered-records-suite1",
@@ -21,8 +21,10 @@ const CASES: [&str; 26] = [
     "handshake-suite2",
     "key-request",
     "login",
-    "python-crafted-suite1",
-    "python-crafted-suite2",
+    "python-crafted-client-suite1",
+    "python-crafted-client-suite2",
+    "python-crafted-server-suite1",
+    "python-crafted-server-suite2",
     "python-dishonest-client-suite1",
     "python-dishonest-client-suite2",
     "python-dishonest-server-suite1",
@@ -32,6 +34,8 @@ const CASES: [&str; 26] = [
     "rekey-suite1",
     "rekey-suite2",
     "rotation",
+    "small-records",
+    "suites",
     "time",
     "wrong-root",
 ];
@@ -210,11 +214,12 @@ fn python() -> Option<PathBuf> {
     })
 }
 
-fn replay(python: &Path, arguments: &[&str]) {
+fn replay(python: &Path, arguments: &[&str]) -> String {
     let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("interop/replay.py");
     let output = Command::new(python).arg(program).args(arguments).output().unwrap();
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "replay.py {arguments:?}\n{out}{err}");
+    out.into_owned()
 }
 
 #[test]
@@ -232,6 +237,11 @@ fn the_independent_implementation_replays_what_this_one_records_and_produces_wha
         std::fs::write(path(name), record(&format_file(&script)).unwrap()).unwrap();
         replay(&python, &["check", path(name).to_str().unwrap()]);
     }
+    let conversations =
+        ["python-suite1", "python-suite2"].map(|name| directory().join(format!("{name}.txt")));
+    let worked =
+        replay(&python, &["worked", conversations[0].to_str().unwrap(), conversations[1].to_str().unwrap()]);
+    assert!(worked == include_str!("../interop/worked_values.md"), "other worked values than written down");
     replay(&python, &["produce", scratch.path().to_str().unwrap()]);
     for name in ["python-suite1", "python-suite2"] {
         let produced = std::fs::read_to_string(path(name)).unwrap();

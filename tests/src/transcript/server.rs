@@ -55,21 +55,16 @@ impl ServerSide {
     fn accept(&mut self) {
         while let State::Accepting(acceptor) = &mut self.state {
             let identity = &self.identity;
-            let step = self.wire.lend(|rx, io| acceptor.step(identity, rx, io));
-            let next = step.and_then(|step| match step {
-                Accept::Suite1 => {
-                    acceptor.connection(identity).map(|conn| Some(State::Open1(Box::new(conn))))
-                }
-                Accept::Suite2 => {
-                    acceptor.connection(identity).map(|conn| Some(State::Open2(Box::new(conn))))
-                }
-                _ => Ok(None),
-            });
-            match (next, step) {
-                (Ok(Some(open)), _) => self.state = open,
-                (Ok(None), Ok(Accept::Progressed)) => {}
-                (Ok(None), _) => return,
-                (Err(error), _) => return self.wire.end(refused_as(error)),
+            let next = match self.wire.lend(|rx, io| acceptor.step(identity, rx, io)) {
+                Ok(Accept::Progressed) => continue,
+                Ok(Accept::NeedInput | Accept::NeedOutput(_)) => return,
+                Ok(Accept::Suite1) => acceptor.connection(identity).map(|conn| State::Open1(Box::new(conn))),
+                Ok(Accept::Suite2) => acceptor.connection(identity).map(|conn| State::Open2(Box::new(conn))),
+                Err(error) => Err(error),
+            };
+            match next {
+                Ok(open) => self.state = open,
+                Err(error) => return self.wire.end(refused_as(error)),
             }
         }
     }
@@ -81,6 +76,7 @@ impl ServerSide {
             with_conn!(self, |conn| wire.lend(|_, io| conn.answer(ticket, answer, io)), else return Ok(()));
         answered.map_err(|error| match error {
             AnswerError::NoRoom(..) => Failure::new("no room for the answer"),
+            AnswerError::Ended => Failure::new("the connection has ended"),
             AnswerError::Failed(error) => Failure::new(error.to_string()),
         })
     }

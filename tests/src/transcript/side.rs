@@ -187,6 +187,7 @@ impl Wire {
 /// Steps a connection until it needs something; the ticket of an event that waits for an answer.
 pub(crate) fn run_conn<R: Role, S: Suite>(conn: &mut Conn<R, S>, wire: &mut Wire) -> Option<Ticket> {
     loop {
+        let before = wire.pending;
         let step = wire.lend(|rx, io| {
             let step = conn.step(rx, io)?;
             let Step::Event(id) = step else { return Ok((step, None)) };
@@ -206,11 +207,20 @@ pub(crate) fn run_conn<R: Role, S: Suite>(conn: &mut Conn<R, S>, wire: &mut Wire
             }
             Ok(_) => return None,
             Err(error) => {
-                wire.end(ended_as(error));
+                wire.end(if wire.pending == before && was_close(error) {
+                    "closed 0".into()
+                } else {
+                    ended_as(error)
+                });
                 return None;
             }
         }
     }
+}
+
+/// Whether a fault that is answered with CLOSE 4 can, without an answer, only have been a malformed CLOSE.
+const fn was_close(error: Error) -> bool {
+    matches!(error, Error::Peer(PeerFault::MalformedMessage))
 }
 
 /// Handles what is due in a connection.
