@@ -147,7 +147,9 @@ impl Server {
 
         let shared = Arc::new(Shared::new(config, identity, hub, reader.clone())?);
         let threads = Threads::start()?;
-        let spawn_accept = |listener| threads.executor.spawn(accept(Arc::clone(&shared), Arc::clone(&threads.executor), listener));
+        let spawn_accept = |listener| {
+            threads.executor.spawn(accept(Arc::clone(&shared), Arc::clone(&threads.executor), listener))
+        };
         Ok(Self {
             accepting: listeners.into_iter().map(spawn_accept).collect(),
             committer: threads.executor.spawn(committer),
@@ -170,6 +172,12 @@ impl Server {
     #[must_use]
     pub fn fingerprint(&self) -> String {
         crate::keys::fingerprint(&self.shared.identity)
+    }
+
+    /// Its policy.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.shared.config
     }
 
     /// Who is where.
@@ -233,7 +241,10 @@ impl Threads {
             let work = move || {
                 let _ = smol::block_on(executor.run(stopped.recv()));
             };
-            thread::Builder::new().name(format!("sordino-{number}")).spawn(work).context("can't start a thread")?;
+            thread::Builder::new()
+                .name(format!("sordino-{number}"))
+                .spawn(work)
+                .context("can't start a thread")?;
         }
         Ok(Self { executor, _running: running })
     }
@@ -244,7 +255,11 @@ async fn open_store(data_dir: &DataDir) -> Result<(store::Writer, Reader)> {
     let (mut writer, reader) = store::open(data_dir.path()).await?;
     let snapshot = reader.snapshot().await.context("can't read the database")?;
     if !snapshot.accounts.iter().any(|a| &*a.name == OPERATOR) {
-        let account = Account { id: store::AccountId(snapshot.last_rows.0 + 1), name: OPERATOR.into(), disabled: false };
+        let account = Account {
+            id: store::AccountId(snapshot.last_rows.0 + 1),
+            name: OPERATOR.into(),
+            disabled: false,
+        };
         let nobody = Credentials { email: String::new(), password: None };
         let changes = vec![Change::Account(account, nobody, unix_now())];
         writer.commit(&Batch { changes, ..Batch::default() }).await.context("can't write to the database")?;
@@ -254,7 +269,8 @@ async fn open_store(data_dir: &DataDir) -> Result<(store::Writer, Reader)> {
 
 /// Listens on every address that a name stands for, on the same port.
 fn listen(name: &str) -> Result<Vec<Async<TcpListener>>> {
-    let mut addresses: Vec<SocketAddr> = name.to_socket_addrs().with_context(|| format!("can't find the address {name}"))?.collect();
+    let mut addresses: Vec<SocketAddr> =
+        name.to_socket_addrs().with_context(|| format!("can't find the address {name}"))?.collect();
     addresses.sort_by_key(SocketAddr::is_ipv6);
     addresses.dedup();
     let mut listeners: Vec<Async<TcpListener>> = Vec::new();
@@ -318,7 +334,8 @@ impl Connection {
     async fn serve(self, socket: Async<TcpStream>) {
         // Records are collected before they are written; waiting for more of them helps nobody.
         let _ = socket.get_ref().set_nodelay(true);
-        let end = session::serve(Arc::clone(&self.shared), socket, self.origin, Arc::clone(&self.outlet)).await;
+        let end =
+            session::serve(Arc::clone(&self.shared), socket, self.origin, Arc::clone(&self.outlet)).await;
         tracing::debug!(address = %self.origin, end = %end, "connection ended");
     }
 }

@@ -236,7 +236,7 @@ async fn check_key(is_sound: Box<dyn FnOnce() -> bool + Send + Sync>) -> Result<
 }
 
 /// Binds a key to an account. A key that is bound to another account moves; on this account it stays what it is.
-fn bind(state: &State, account: AccountId, fingerprint: [u8; 32], label: String) -> Vec<Change> {
+pub(crate) fn bind(state: &State, account: AccountId, fingerprint: [u8; 32], label: String) -> Vec<Change> {
     let before = state.directory.device_with(&fingerprint);
     if let Some(device) = before.filter(|d| d.account == account) {
         return vec![Change::Label(device.id, label)];

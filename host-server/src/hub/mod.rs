@@ -151,7 +151,12 @@ impl Hub {
     ///
     /// # Errors
     /// The database's.
-    pub async fn deliveries(&self, id: ConnectionId, after: u64, most: usize) -> sqlx::Result<(Vec<Arc<Message>>, bool)> {
+    pub async fn deliveries(
+        &self,
+        id: ConnectionId,
+        after: u64,
+        most: usize,
+    ) -> sqlx::Result<(Vec<Arc<Message>>, bool)> {
         let next = self.state().deliveries(id, after, most);
         let stored: Vec<u64> =
             next.iter().filter_map(|d| if let Delivery::Stored(n) = d { Some(*n) } else { None }).collect();

@@ -404,7 +404,8 @@ impl State {
 
     /// A device has logged in. `None`: it isn't bound any more, or its account is disabled.
     pub fn attach(&mut self, device: DeviceId, outlet: Arc<Outlet>, now: u64) -> Option<Attached> {
-        let owner = self.directory.person(self.directory.device(device)?.account).filter(|p| !p.account.disabled)?;
+        let owner =
+            self.directory.person(self.directory.device(device)?.account).filter(|p| !p.account.disabled)?;
         let username = Arc::clone(&owner.account.name);
         let account = owner.account.id;
         self.unsaved.seen.insert(device, now);

@@ -133,4 +133,3 @@ fn record<'m>(message: &'m store::Message, offset: usize, part: &'m [u8]) -> Opt
         part: Opaque(part),
     })
 }
-

@@ -114,7 +114,12 @@ pub(crate) struct Line {
 }
 
 /// Serves a connection until its end.
-pub(crate) async fn serve(shared: Arc<Shared>, socket: Async<TcpStream>, origin: Origin, outlet: Arc<Outlet>) -> End {
+pub(crate) async fn serve(
+    shared: Arc<Shared>,
+    socket: Async<TcpStream>,
+    origin: Origin,
+    outlet: Arc<Outlet>,
+) -> End {
     let mut line = Line { socket, outlet, origin, alarm: Alarm::new(shared.clock) };
     match handshake::greet(&shared, &mut line).await {
         Ok(Greeting::Suite1(established)) => Session::new(shared, line, established).run().await,
@@ -245,7 +250,9 @@ impl<S: ServedSuite> Session<S> {
                 self.sends = self.sends.saturating_sub(1);
                 self.send(&Message::Refused(Refused { id: *id, code: *code, retry_after: *retry_after }), tx);
             }
-            Outgoing::Delivered(id, time) => self.send(&Message::Delivered(Delivered { id: *id, time: *time }), tx),
+            Outgoing::Delivered(id, time) => {
+                self.send(&Message::Delivered(Delivered { id: *id, time: *time }), tx)
+            }
             Outgoing::Done(tag, code, retry_after) => {
                 self.requests = self.requests.saturating_sub(1);
                 self.send(&Message::Done(Done { tag: *tag, code: *code, retry_after: *retry_after }), tx);
@@ -255,7 +262,9 @@ impl<S: ServedSuite> Session<S> {
                     self.send(&Message::RoomEvent(RoomEvent { event: *event, room, user }), tx);
                 }
             }
-            Outgoing::Notice(level, text) => self.send(&Message::Notice(Notice { level: *level, text: Text(text) }), tx),
+            Outgoing::Notice(level, text) => {
+                self.send(&Message::Notice(Notice { level: *level, text: Text(text) }), tx)
+            }
         }
     }
 
@@ -295,7 +304,8 @@ impl<S: ServedSuite> Session<S> {
             let wrote = poll_write(socket, tx, context)?;
             let read = if starved { poll_read(socket, rx, context)? } else { false };
             idle = !read && tx.is_empty() && starved && rx.unconsumed().is_empty();
-            let woken = (listens && outlet.poll(context).is_ready()) || alarm.poll(deadline, context).is_ready();
+            let woken =
+                (listens && outlet.poll(context).is_ready()) || alarm.poll(deadline, context).is_ready();
             if wrote || read || woken || idle { Poll::Ready(Ok::<_, io::Error>(())) } else { Poll::Pending }
         })
         .await?;
@@ -362,7 +372,11 @@ async fn hang_up(socket: &Async<TcpStream>, tx: &mut TxBuf<'_>, rx: &mut RxBuf<'
 }
 
 /// True if bytes were written.
-fn poll_write(mut socket: &Async<TcpStream>, tx: &mut TxBuf<'_>, context: &mut Context<'_>) -> io::Result<bool> {
+fn poll_write(
+    mut socket: &Async<TcpStream>,
+    tx: &mut TxBuf<'_>,
+    context: &mut Context<'_>,
+) -> io::Result<bool> {
     if tx.is_empty() {
         return Ok(false);
     }
@@ -377,7 +391,11 @@ fn poll_write(mut socket: &Async<TcpStream>, tx: &mut TxBuf<'_>, context: &mut C
 }
 
 /// True if bytes or the end of the stream were read.
-fn poll_read(mut socket: &Async<TcpStream>, rx: &mut RxBuf<'_>, context: &mut Context<'_>) -> io::Result<bool> {
+fn poll_read(
+    mut socket: &Async<TcpStream>,
+    rx: &mut RxBuf<'_>,
+    context: &mut Context<'_>,
+) -> io::Result<bool> {
     if rx.ended() {
         return Ok(false);
     }

@@ -8,8 +8,8 @@ use sordino_core::{
     event::{Answer, AnswerError, Ticket},
     identity::{ServedSuite, device_fingerprint},
     messages::{
-        self, Auth, AuthCode, AuthResult, CloseReason, Code, Done, Page, Policy, Refused, Registration, RoomEntry,
-        UserEntry,
+        self, Auth, AuthCode, AuthResult, CloseReason, Code, Done, Page, Policy, Refused, Registration,
+        RoomEntry, UserEntry,
     },
     name::{RoomName, Target, Username},
     suite::PublicKey,
@@ -40,7 +40,11 @@ impl<S: ServedSuite> Session<S> {
             Message::Send(send) => self.submit(&send, tx).await,
             Message::Receive(receive) => {
                 self.feed.open(receive.window);
-                if receive.window > 0 { self.shared.hub.receive(id) } else { self.shared.hub.stop(id, device) }
+                if receive.window > 0 {
+                    self.shared.hub.receive(id)
+                } else {
+                    self.shared.hub.stop(id, device)
+                }
             }
             Message::Ack(ack) => match self.feed.acknowledge(ack.number) {
                 Ok(true) => self.shared.hub.acknowledge(id, ack.number),
@@ -48,7 +52,9 @@ impl<S: ServedSuite> Session<S> {
                 Err(super::feed::NotDelivered) => self.close(CloseReason::Protocol, tx),
             },
             Message::Join(request) => self.change_room(request.tag, request.room, RoomChange::Join, tx).await,
-            Message::Leave(request) => self.change_room(request.tag, request.room, RoomChange::Leave, tx).await,
+            Message::Leave(request) => {
+                self.change_room(request.tag, request.room, RoomChange::Leave, tx).await
+            }
             Message::ListRooms(list) => {
                 let page = self.shared.hub.state().rooms_page(account, list.after, self.conn.max_body());
                 self.send_rooms(list.tag, page.more, &page.items, tx);

@@ -1,0 +1,210 @@
+//! The command line: what is set where (file < environment < flags), and the exit code.
+
+use std::{
+    fmt::Write as _,
+    io::{self, IsTerminal as _, Write as _},
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use anyhow::{Context as _, Result};
+use async_signal::{Signal, Signals};
+use clap::{Parser, Subcommand, ValueEnum};
+use directories::ProjectDirs;
+use smol::{future::FutureExt as _, stream::StreamExt as _};
+use tracing_subscriber::EnvFilter;
+
+use crate::{
+    config::{self, Config},
+    console::Console,
+    server::Server,
+};
+
+const AFTER_HELP: &str = "Exit codes: 0 ok, 1 failed, 2 usage.\n\
+    Settings come from flags, then the environment (SORDINO_SERVER_…), then the policy file.";
+
+/// Sordino's chat server. Without a command it serves.
+#[derive(Debug, Parser)]
+#[command(name = "sordino-server", version, after_help = AFTER_HELP)]
+struct Cli {
+    #[command(flatten)]
+    serve: Serve,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, clap::Args)]
+struct Serve {
+    /// Directory for keys and database [default: the XDG data directory]
+    #[arg(long, env = "SORDINO_SERVER_DATA_DIR", value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// Address to listen on; port 0 takes a free one [default: localhost:12345]
+    #[arg(long, env = "SORDINO_SERVER_LISTEN", value_name = "HOST:PORT")]
+    listen: Option<String>,
+    /// Policy file, see `config default`
+    #[arg(long, env = "SORDINO_SERVER_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Print one line of JSON on standard output when ready, and nothing else there
+    #[arg(long, conflicts_with = "console")]
+    json: bool,
+    /// Talk from this terminal
+    #[arg(long)]
+    console: bool,
+    /// Form of the log on standard error; RUST_LOG sets its level
+    #[arg(long, env = "SORDINO_SERVER_LOG_FORMAT", value_name = "FORMAT", value_enum, default_value_t = LogFormat::Text)]
+    log_format: LogFormat,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum LogFormat {
+    Text,
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve (what happens without a command)
+    Serve,
+    /// Show or check a policy file
+    #[command(subcommand)]
+    Config(ConfigCommand),
+}
+
+#[derive(Debug, Subcommand)]
+enum ConfigCommand {
+    /// Print a commented policy file with the default values
+    Default,
+    /// Check a policy file
+    Check {
+        /// The file
+        file: PathBuf,
+    },
+}
+
+/// Runs the program.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let result = match &cli.command {
+        None | Some(Command::Serve) => serve(&cli.serve),
+        Some(Command::Config(ConfigCommand::Default)) => print(config::DEFAULT),
+        Some(Command::Config(ConfigCommand::Check { file })) => {
+            Config::load(file).and_then(|_| print(&format!("{} is a valid policy\n", file.display())))
+        }
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Nobody is left to be told if this fails.
+            let _ = writeln!(io::stderr(), "sordino-server: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn serve(options: &Serve) -> Result<()> {
+    log_to_stderr(options.log_format);
+    let mut config = options.config.as_deref().map_or_else(|| Ok(Config::default()), Config::load)?;
+    if let Some(listen) = &options.listen {
+        config.listen.clone_from(listen);
+    }
+    let data_dir = options.data_dir.clone().map_or_else(default_data_dir, Ok)?;
+    smol::block_on(run(config, &data_dir, options))
+}
+
+async fn run(config: Config, data_dir: &Path, options: &Serve) -> Result<()> {
+    let mut signals = Signals::new([Signal::Term, Signal::Int]).context("can't listen for signals")?;
+    let first_start = !data_dir.join(crate::store::FILE).exists();
+    let server = Server::start(config, data_dir).await?;
+    announce(&server, options, data_dir, first_start)?;
+    let stopped = async {
+        signals.next().await;
+    };
+    if options.console {
+        let console = Console::open(&server).await?;
+        stopped.or(console.run()).await;
+    } else {
+        stopped.await;
+    }
+    tracing::info!("stopping");
+    server.stop().await
+}
+
+fn announce(server: &Server, options: &Serve, data_dir: &Path, first_start: bool) -> Result<()> {
+    let (address, fingerprint) = (server.address(), server.fingerprint());
+    tracing::info!(%address, %fingerprint, data = %data_dir.display(), "listening");
+    if options.json {
+        let ready = serde_json::json!({ "event": "ready", "listen": address.to_string(), "fingerprint": fingerprint });
+        return print(&format!("{ready}\n"));
+    }
+    let mut text = String::new();
+    if first_start {
+        let _ = writeln!(text, "Made keys and database in {}.", data_dir.display());
+    }
+    let _ = writeln!(text, "Listening on  {address}");
+    let _ = writeln!(text, "Fingerprint   {}", grouped(&fingerprint));
+    let _ = writeln!(
+        text,
+        "To connect    {} --fingerprint {fingerprint} {} {}",
+        client(),
+        address.ip(),
+        address.port()
+    );
+    print(&text)
+}
+
+/// The client's command as it must be typed where this server was started.
+fn client() -> &'static str {
+    if std::env::var_os("CARGO").is_some() { "cargo run --release -p sordino --" } else { "sordino" }
+}
+
+/// In groups of four, to be compared by people.
+fn grouped(digits: &str) -> String {
+    let groups: Vec<_> = digits.as_bytes().chunks(4).map(String::from_utf8_lossy).collect();
+    groups.join(" ")
+}
+
+/// A reader that has gone away is no error.
+fn print(text: &str) -> Result<()> {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(error).context("can't write to standard output")
+        }
+        _ => Ok(()),
+    }
+}
+
+fn default_data_dir() -> Result<PathBuf> {
+    let dirs = ProjectDirs::from("", "", "sordino-server").context("no home directory: use --data-dir")?;
+    Ok(dirs.data_dir().to_owned())
+}
+
+fn log_to_stderr(format: LogFormat) {
+    let level = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,sqlx=warn"));
+    let colours = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let log = tracing_subscriber::fmt().with_env_filter(level).with_writer(io::stderr).with_ansi(colours);
+    let set = match format {
+        LogFormat::Text => log.try_init(),
+        LogFormat::Json => log.json().try_init(),
+    };
+    if let Err(error) = set {
+        let _ = writeln!(io::stderr(), "sordino-server: no log: {error}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        use clap::CommandFactory as _;
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_fingerprint_is_shown_in_groups() {
+        assert_eq!(grouped("0123456789ab"), "0123 4567 89ab");
+    }
+}
