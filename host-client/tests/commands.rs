@@ -298,6 +298,22 @@ fn follow_and_send_share_a_home() {
 }
 
 #[test]
+fn following_goes_on_after_a_break_and_shows_nothing_twice() {
+    let server = server();
+    let bob = Client::registered(&server, "bob");
+    server.shared.faults.cut_before_ack.store(1, Ordering::SeqCst);
+    let mut follow = bob.command(&["recv", "--json", "--follow", "--count", "2"]);
+    let mut follow = follow.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut said = BufReader::new(follow.stderr.take().unwrap()).lines();
+    server.deliver("alice", "@bob", "one");
+    assert!(said.next().unwrap().unwrap().contains("reconnecting"));
+    server.deliver("alice", "@bob", "two");
+    let ended = follow.wait_with_output().unwrap();
+    assert_eq!(texts(str::from_utf8(&ended.stdout).unwrap()), ["one", "two"]);
+    assert_eq!(server.state().acked["bob"], 4);
+}
+
+#[test]
 fn terminal_escapes_do_not_pass_through_plain_output() {
     let server = server();
     let bob = Client::registered(&server, "bob");
