@@ -376,17 +376,26 @@ impl<'m, M: Machine> Party<'m, M> {
             if self.outcome.is_some() || self.ticket.is_some() {
                 return busy;
             }
-            match self.machine.step(&mut self.end, now) {
-                Ok(Some(Step::NeedInput | Step::NeedOutput(_))) => return busy,
-                Ok(Some(Step::Progressed)) => {}
-                Ok(Some(Step::Event(id))) => self.show(id, now),
-                Ok(Some(Step::Closed(closed))) => self.finish(Ok(closed)),
-                Ok(None) => self.became_connection(),
-                Err(error) => self.finish(Err(error)),
+            if let Ok(Some(Step::NeedInput | Step::NeedOutput(_))) = self.step_once(now) {
+                return busy;
             }
             busy = true;
         }
         panic!("the connection spins");
+    }
+
+    /// Takes one step, and shows its event to the script.
+    pub fn step_once(&mut self, now: Millis) -> Result<Option<Step>, Error> {
+        let step = self.machine.step(&mut self.end, now);
+        match step {
+            Ok(Some(Step::Event(id))) => self.show(id, now),
+            Ok(Some(Step::Closed(closed))) => self.finish(Ok(closed)),
+            // Only the client's way to a connection leads over a key answer that it checked.
+            Ok(None) if M::CONNECTS => self.log.push(Seen::Key),
+            Ok(_) => {}
+            Err(error) => self.finish(Err(error)),
+        }
+        step
     }
 
     /// When something is due.
@@ -406,13 +415,6 @@ impl<'m, M: Machine> Party<'m, M> {
         };
         if let Err(error) = done {
             self.finish(Err(error));
-        }
-    }
-
-    fn became_connection(&mut self) {
-        // Only the client's way to a connection leads over a key answer that it checked.
-        if M::CONNECTS {
-            self.log.push(Seen::Key);
         }
     }
 
