@@ -3,6 +3,7 @@
 use std::{
     fmt::Write as _,
     io::{self, IsTerminal as _, Write as _},
+    net::SocketAddr,
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -11,6 +12,7 @@ use anyhow::{Context as _, Result};
 use async_signal::{Signal, Signals};
 use clap::{Parser, Subcommand, ValueEnum};
 use directories::ProjectDirs;
+use serde::Serialize;
 use smol::{future::FutureExt as _, stream::StreamExt as _};
 use tracing_subscriber::EnvFilter;
 
@@ -81,6 +83,14 @@ enum ConfigCommand {
     },
 }
 
+/// The one line of `--json`.
+#[derive(Serialize)]
+struct Ready<'a> {
+    event: &'a str,
+    listen: SocketAddr,
+    fingerprint: &'a str,
+}
+
 /// Runs the program.
 #[must_use]
 pub fn main() -> ExitCode {
@@ -134,8 +144,8 @@ fn announce(server: &Server, options: &Serve, data_dir: &Path, first_start: bool
     let (address, fingerprint) = (server.address(), server.fingerprint());
     tracing::info!(%address, %fingerprint, data = %data_dir.display(), "listening");
     if options.json {
-        let ready = serde_json::json!({ "event": "ready", "listen": address.to_string(), "fingerprint": fingerprint });
-        return print(&format!("{ready}\n"));
+        let ready = Ready { event: "ready", listen: address, fingerprint: &fingerprint };
+        return print(&format!("{}\n", serde_json::to_string(&ready)?));
     }
     let mut text = String::new();
     if first_start {

@@ -139,16 +139,18 @@ async fn write(db: &mut SqliteConnection, batch: &Batch) -> sqlx::Result<()> {
     }
     if !batch.cursors.is_empty() {
         let rows = json(batch.cursors.iter().map(|(device, number)| (device.0, number.cast_signed())));
-        sqlx::query("UPDATE devices SET cursor = v.value ->> 1 FROM json_each(?) v WHERE id = v.value ->> 0")
-            .bind(rows)
-            .execute(&mut *db)
-            .await?;
+        sqlx::query(
+            "UPDATE devices SET cursor = v.value ->> 1 FROM json_each(?) v WHERE devices.id = v.value ->> 0",
+        )
+        .bind(rows)
+        .execute(&mut *db)
+        .await?;
     }
     if !batch.delivered.is_empty() {
         let rows =
             json(batch.delivered.iter().map(|(number, time)| (number.cast_signed(), time.cast_signed())));
         sqlx::query(
-            "UPDATE sent SET delivered = v.value ->> 1 FROM json_each(?) v WHERE number = v.value ->> 0",
+            "UPDATE sent SET delivered = v.value ->> 1 FROM json_each(?) v WHERE sent.number = v.value ->> 0",
         )
         .bind(rows)
         .execute(&mut *db)
