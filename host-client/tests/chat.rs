@@ -3,14 +3,14 @@
 mod support;
 
 use std::io::{BufRead, BufReader, Write};
-use std::process::{Child, ChildStdin, ChildStdout, Stdio};
+use std::process::{ChildStdin, ChildStdout, Stdio};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use sordino::chat::line::{Line, parse};
 use sordino::chat::outbox::Outbox;
 use sordino::text::target::Target;
-use support::{Client, TestServer, identity};
+use support::{Client, Running, TestServer, identity};
 
 fn user(name: &str) -> Target {
     Target::User(name.into())
@@ -88,7 +88,7 @@ fn the_outbox_sends_in_order_and_again_after_a_break() {
 
 /// A chat behind pipes.
 struct Chat {
-    child: Child,
+    child: Running,
     input: Option<ChildStdin>,
     output: BufReader<ChildStdout>,
 }
@@ -99,7 +99,7 @@ impl Chat {
         let mut child =
             command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let (input, output) = (child.stdin.take(), BufReader::new(child.stdout.take().unwrap()));
-        Self { child, input, output }
+        Self { child: Running(child), input, output }
     }
 
     fn say(&mut self, line: &str) {
@@ -121,7 +121,7 @@ impl Chat {
 
     fn end(mut self) -> Option<i32> {
         drop(self.input.take());
-        self.child.wait().unwrap().code()
+        self.child.0.wait().unwrap().code()
     }
 }
 

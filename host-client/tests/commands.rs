@@ -7,7 +7,7 @@ use std::process::Stdio;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use support::{Client, TestServer, closed_port, identity};
+use support::{Client, Running, TestServer, closed_port, identity};
 
 fn server() -> TestServer {
     TestServer::start(identity(1, 1))
@@ -282,8 +282,9 @@ fn what_was_shown_is_not_shown_again_when_the_acknowledgement_was_lost() {
 fn follow_and_send_share_a_home() {
     let server = server();
     let bob = Client::registered(&server, "bob");
-    let mut follow = bob.command(&["recv", "--json", "--follow"]).stdout(Stdio::piped()).spawn().unwrap();
-    let mut lines = BufReader::new(follow.stdout.take().unwrap()).lines();
+    let follow = bob.command(&["recv", "--json", "--follow"]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut follow = Running(follow);
+    let mut lines = BufReader::new(follow.0.stdout.take().unwrap()).lines();
     assert_eq!(bob.run(&["send", "@bob", "note to myself"]).code, 0);
     assert_eq!(texts(&lines.next().unwrap().unwrap()), ["note to myself"]);
     let second = bob.run(&["recv", "--timeout", "0"]);
@@ -291,8 +292,7 @@ fn follow_and_send_share_a_home() {
     assert!(second.err.contains("already receives"));
     server.deliver("alice", "@bob", "later");
     assert_eq!(texts(&lines.next().unwrap().unwrap()), ["later"]);
-    follow.kill().unwrap();
-    follow.wait().unwrap();
+    drop(follow);
     let history = bob.run(&["history", "@bob", "--json"]);
     assert_eq!(texts(&history.out), ["note to myself"]);
 }
@@ -303,13 +303,14 @@ fn following_goes_on_after_a_break_and_shows_nothing_twice() {
     let bob = Client::registered(&server, "bob");
     server.shared.faults.cut_before_ack.store(1, Ordering::SeqCst);
     let mut follow = bob.command(&["recv", "--json", "--follow", "--count", "2"]);
-    let mut follow = follow.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let mut said = BufReader::new(follow.stderr.take().unwrap()).lines();
+    let mut follow = Running(follow.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap());
+    let mut said = BufReader::new(follow.0.stderr.take().unwrap()).lines();
+    let mut lines = BufReader::new(follow.0.stdout.take().unwrap()).lines();
     server.deliver("alice", "@bob", "one");
     assert!(said.next().unwrap().unwrap().contains("reconnecting"));
     server.deliver("alice", "@bob", "two");
-    let ended = follow.wait_with_output().unwrap();
-    assert_eq!(texts(str::from_utf8(&ended.stdout).unwrap()), ["one", "two"]);
+    let shown: Vec<String> = lines.by_ref().map(|line| line.unwrap()).collect();
+    assert_eq!(texts(&shown.join("\n")), ["one", "two"]);
     assert_eq!(server.state().acked["bob"], 4);
 }
 

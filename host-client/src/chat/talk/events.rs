@@ -40,10 +40,7 @@ impl Chat<'_> {
         let screen = &mut self.screen;
         let show =
             |entries: &[Entry]| entries.iter().try_for_each(|entry| screen.show(&entry.line(), Tone::Normal));
-        match inbox::take(session, self.history, delivery, u64::MAX, show).await {
-            Err(failure) if super::super::passes(&failure) => self.lost(failure),
-            outcome => outcome.map(|_| ()),
-        }
+        inbox::take(session, self.history, delivery, u64::MAX, show).await.map(|_| ())
     }
 
     async fn accepted(&mut self, accepted: &Accepted) -> Result<()> {
