@@ -348,7 +348,8 @@ impl Member {
         self.next = Instant::now() + self.shared.plan.pace;
         self.said += 1;
         let id = new_id();
-        let target = if self.said % 2 == 0 { Target::Room(self.room.clone()) } else { self.peer.clone() };
+        let target =
+            if self.said.is_multiple_of(2) { Target::Room(self.room.clone()) } else { self.peer.clone() };
         let text = format!("{} says his word number {}", self.name, self.said);
         self.unanswered.insert(id, (target.clone(), text.clone()));
         self.shared.unanswered.fetch_add(1, Ordering::SeqCst);

@@ -42,6 +42,7 @@ pub struct Host {
     programs: Programs,
     /// Arguments beside the fixed ones.
     arguments: Vec<String>,
+    environment: Vec<(String, String)>,
     /// Put before the server's command line: a tracer.
     pub wrapper: Vec<String>,
     server: Option<Process>,
@@ -74,7 +75,15 @@ impl Host {
     pub fn new(programs: Programs) -> Self {
         let dir = TempDir::new().expect("a temporary directory");
         let ready = Ready { event: String::new(), listen: "127.0.0.1:0".into(), fingerprint: String::new() };
-        Self { dir, programs, arguments: Vec::new(), wrapper: Vec::new(), server: None, ready }
+        Self {
+            dir,
+            programs,
+            arguments: Vec::new(),
+            environment: Vec::new(),
+            wrapper: Vec::new(),
+            server: None,
+            ready,
+        }
     }
 
     /// Writes a configuration file for the next start.
@@ -93,6 +102,11 @@ impl Host {
         self.arguments.push(argument.into());
     }
 
+    /// Sets a variable for the next start.
+    pub fn environment(&mut self, name: &str, value: &str) {
+        self.environment.push((name.into(), value.into()));
+    }
+
     /// The server's command line.
     #[must_use]
     pub fn command(&self) -> Command {
@@ -102,6 +116,7 @@ impl Host {
         command.args(&line[1..]).arg("--data-dir").arg(self.data_dir());
         command.args(["--listen", &self.ready.listen, "--json"]).args(&self.arguments);
         command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
+        command.envs(self.environment.iter().cloned());
         command
     }
 
@@ -187,7 +202,6 @@ impl Host {
     }
 
     /// A client that has registered under this name.
-    #[must_use]
     #[track_caller]
     pub fn member(&self, name: &str) -> Client {
         let client = self.client(name);

@@ -198,7 +198,7 @@ impl<'b, S: Suite> Probe<'b, S> {
     ///
     /// # Errors
     /// How the connection ended.
-    pub fn next(&mut self) -> Result<Heard, Ended> {
+    pub fn hear(&mut self) -> Result<Heard, Ended> {
         loop {
             if let Some(heard) = self.step()? {
                 return Ok(heard);
@@ -212,7 +212,7 @@ impl<'b, S: Suite> Probe<'b, S> {
     /// How the connection ended.
     pub fn try_password(&mut self, username: &str, password: &str) -> Result<Heard, Ended> {
         self.send(&Message::Auth(Auth { method: AuthMethod::Password, username, password, ..Auth::DEVICE }))?;
-        self.next()
+        self.hear()
     }
 
     /// Moves on; the record, when the step was one.

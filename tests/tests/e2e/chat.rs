@@ -144,7 +144,7 @@ fn the_end_of_the_input_leaves_after_everything_is_accepted() {
     let host = Host::start(PROGRAMS);
     let (alice, bob) = (host.member("alice"), host.member("bob"));
     let said: String = (0..20).map(|at| format!("@bob line {at}\n")).collect();
-    let _ = alice.run_with_input(&[], &said).exits(0);
+    alice.run_with_input(&[], &said).exits(0);
     let texts: Vec<String> = bob.receive(20).into_iter().map(|l| l.text).collect();
     assert_eq!(texts, (0..20).map(|at| format!("line {at}")).collect::<Vec<_>>());
 }
@@ -171,7 +171,7 @@ fn nobody_there_exits_with_3() {
     let mut host = Host::start(PROGRAMS);
     let (alice, new) = (host.member("alice"), host.client("new"));
     host.kill();
-    let _ = alice.run(&[]).exits(3);
+    alice.run(&[]).exits(3);
     let failed = new.run(&[host.address()]).exits(3);
     assert!(failed.stderr.contains(host.address()), "{}", failed.stderr);
 }

@@ -49,7 +49,7 @@ fn accepted_leaves_after_the_log_is_synced() {
         session.close().await;
         (begin, end)
     });
-    let _ = host.terminate().exits(0);
+    host.terminate().exits(0);
     let calls = trace::read(&host.path("trace"));
     let during: Vec<&Call> = calls.iter().filter(|c| (from..to).contains(&c.time)).collect();
     let mut checked = 0;
@@ -115,7 +115,7 @@ fn a_hundred_concurrent_senders_cost_less_than_a_fifth_of_a_sync_each() {
         drop(sessions);
         (begin, end)
     });
-    let _ = host.terminate().exits(0);
+    host.terminate().exits(0);
     let calls = trace::read(&host.path("trace"));
     let syncs = calls.iter().filter(|c| c.name.ends_with("sync") && (from..to).contains(&c.time)).count();
     let messages = SENDERS * EACH;

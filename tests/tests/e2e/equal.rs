@@ -3,9 +3,19 @@
 //! Red when an unknown user is answered without Argon2id (return early in `Hasher::check` for no stored hash), with
 //! another code than a wrong password, or with a longer record.
 
-use std::fs;
+use std::{fs, sync::Arc};
 
-use sordino_core::{Message, Suite, Suite1, Suite2, messages::Auth};
+use sordino_core::{
+    Message, Suite, Suite1, Suite2,
+    messages::{Auth, AuthCode, AuthMethod},
+};
+use sordino_server::{
+    accounts::{Accounts, Login},
+    config::Config,
+    hub::{Hub, unix_now},
+    limits::{Limits, Origin},
+    store,
+};
 use sordino_tests::e2e::{
     Host, PASSWORD,
     probe::{Device, Heard, Memory, Probe},
@@ -50,7 +60,7 @@ fn same_bytes<S: Suite>(host: &Host) {
     let mut memory = Memory::new();
     let mut probe = Probe::connect(&mut memory, host, device).expect("a connection");
     probe.send(&Message::Auth(Auth::DEVICE)).expect("it is sent");
-    assert_eq!(probe.next().expect("an answer"), unknown, "an unknown device");
+    assert_eq!(probe.hear().expect("an answer"), unknown, "an unknown device");
 }
 
 #[test]
@@ -71,7 +81,7 @@ fn attack_14_after_three_attempts_the_connection_ends_for_both_alike() {
         for _ in 0..3 {
             assert_eq!(probe.try_password(user, "not the password").expect("an answer").body[0], 1);
         }
-        probe.next().expect_err("CLOSE 5")
+        probe.hear().expect_err("CLOSE 5")
     });
     assert_eq!(ends[0], ends[1]);
 }
@@ -89,7 +99,7 @@ fn attack_14_unknown_user_and_wrong_password_cost_the_same_work() {
     host.member("alice");
     let process = host.server().id();
     let device = Device::<Suite1>::new();
-    let mut cost = |user: &str| {
+    let cost = |user: &str| {
         let before = ticks(process);
         (0..6).for_each(|_| drop(attempt(&host, &device, user, "not the password")));
         ticks(process) - before
@@ -100,4 +110,43 @@ fn attack_14_unknown_user_and_wrong_password_cost_the_same_work() {
         unknown.abs_diff(wrong) * 4 < wrong,
         "{unknown} ticks for unknown users, {wrong} for wrong passwords"
     );
+}
+
+fn login(method: AuthMethod, user: &str, password: &str) -> Login {
+    Login {
+        method,
+        username: user.into(),
+        email: "alice@example.org".into(),
+        password: password.to_owned().into(),
+        label: "test".into(),
+        fingerprint: [7; 32],
+        key_is_sound: Box::new(|| true),
+        origin: Origin::from(std::net::IpAddr::from([127, 0, 0, 1])),
+    }
+}
+
+#[test]
+fn attack_14_argon2id_runs_are_counted_and_equal() {
+    smol::block_on(async {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (writer, reader) = store::open(dir.path()).await.expect("a database");
+        let snapshot = reader.snapshot().await.expect("a snapshot");
+        let config = Arc::new(Config::default());
+        let limits = Arc::new(Limits::new(&config.limits));
+        let (hub, committer) = Hub::new(snapshot, config.limits.clone(), writer, reader.clone(), unix_now);
+        let committing = smol::spawn(committer);
+        let accounts = Accounts::new(config, limits, Arc::clone(&hub), reader).expect("accounts");
+        accounts
+            .authenticate(login(AuthMethod::Register, "alice", PASSWORD), 0)
+            .await
+            .expect("alice registers");
+        for user in ["alice", "nobody", "No Name At All!", ""] {
+            let before = accounts.hasher().runs();
+            let refusal = accounts.authenticate(login(AuthMethod::Password, user, "wrong"), 0).await;
+            let refusal = refusal.expect_err("the password is wrong");
+            assert_eq!((refusal.code, refusal.retry_after), (AuthCode::Denied, 0), "{user}");
+            assert_eq!(accounts.hasher().runs() - before, 1, "{user}");
+        }
+        drop(committing);
+    });
 }

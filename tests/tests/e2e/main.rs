@@ -4,6 +4,7 @@
 
 mod account;
 mod chat;
+mod console;
 mod crash;
 mod durable;
 mod equal;

@@ -3,8 +3,9 @@
 use std::{
     fs::File,
     io::{BufRead, BufReader},
-    process::{Command, Stdio},
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    process::{Child, Command, Stdio},
+    thread,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use rustix::process::Signal;
@@ -16,19 +17,32 @@ fn texts(client: &Client, count: usize) -> Vec<String> {
     client.receive(count).into_iter().map(|line| line.text).collect()
 }
 
-/// Runs to the end with standard output where the caller put it.
-fn exit_code(mut command: Command) -> Option<i32> {
-    let mut child = command.stdin(Stdio::null()).stderr(Stdio::null()).spawn().expect("the client starts");
-    let waiting = std::time::Instant::now();
-    while waiting.elapsed() < PATIENCE {
-        if let Some(status) = child.try_wait().expect("a child") {
-            return status.code();
-        }
-        std::thread::sleep(Duration::from_millis(5));
+/// A command whose standard output is where the caller put it. It doesn't outlive the test.
+struct Writer(Child);
+
+impl Writer {
+    fn start(mut command: Command) -> Self {
+        command.stdin(Stdio::null()).stderr(Stdio::null());
+        Self(command.spawn().expect("the client starts"))
     }
-    let _ = child.kill();
-    let _ = child.wait();
-    panic!("no end after {PATIENCE:?}");
+
+    fn exit_code(mut self) -> Option<i32> {
+        let waiting = Instant::now();
+        while waiting.elapsed() < PATIENCE {
+            if let Some(status) = self.0.try_wait().expect("a child") {
+                return status.code();
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+        panic!("no end after {PATIENCE:?}");
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 #[test]
@@ -125,7 +139,7 @@ fn what_could_not_be_written_is_not_acknowledged() {
     let mut command = bob.command(&["recv", "--json", "--timeout", "5"]);
     let full = File::options().write(true).open("/dev/full").expect("/dev/full");
     command.stdout(full);
-    assert_eq!(exit_code(command), Some(1));
+    assert_eq!(Writer::start(command).exit_code(), Some(1));
     assert_eq!(texts(&bob, 2), ["one", "two"]);
 }
 
@@ -138,7 +152,7 @@ fn a_reader_that_has_gone_is_no_error_and_takes_no_message_with_it() {
     let (reader, writer) = std::io::pipe().expect("a pipe");
     drop(reader);
     command.stdout(writer);
-    assert_eq!(exit_code(command), Some(0));
+    assert_eq!(Writer::start(command).exit_code(), Some(0));
     assert_eq!(texts(&bob, 1), ["one"]);
 }
 
@@ -149,26 +163,15 @@ fn head_may_close_the_pipe() {
     let (alice, bob) = (host.member("alice"), host.member("bob"));
     let (reader, writer) = std::io::pipe().expect("a pipe");
     let mut command = bob.command(&["recv", "--json", "--follow"]);
-    command.stdin(Stdio::null()).stderr(Stdio::null()).stdout(writer);
-    let mut following = Piped(command.spawn().expect("the client starts"));
-    drop(command);
+    command.stdout(writer);
+    let following = Writer::start(command);
     alice.send("@bob", "one");
     let mut first = String::new();
     BufReader::new(reader).read_line(&mut first).expect("a line");
     assert_eq!(lines(&first)[0].text, "one");
     alice.send("@bob", "two");
-    assert_eq!(following.0.wait().expect("a child").code(), Some(0));
+    assert_eq!(following.exit_code(), Some(0));
     assert_eq!(texts(&bob, 1), ["two"]);
-}
-
-/// A child that doesn't outlive the test.
-struct Piped(std::process::Child);
-
-impl Drop for Piped {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }
 
 #[test]
@@ -181,7 +184,7 @@ fn other_output_may_lose_its_reader_too() {
         let (reader, writer) = std::io::pipe().expect("a pipe");
         drop(reader);
         command.stdout(writer);
-        assert_eq!(exit_code(command), Some(0), "{arguments:?}");
+        assert_eq!(Writer::start(command).exit_code(), Some(0), "{arguments:?}");
     }
 }
 

@@ -65,7 +65,7 @@ fn a_server_that_comes_back_in_time_gets_the_message_once() {
     host.kill();
     let sending = alice.start(&["send", "@bob", "patience", "--timeout", "30"]);
     host.up();
-    let _ = sending.finish(PATIENCE).exits(0);
+    sending.finish(PATIENCE).exits(0);
     assert_eq!(bob.receive(1)[0].text, "patience");
     bob.receive_nothing();
 }
@@ -78,7 +78,7 @@ fn delivered_waits_for_a_device_of_the_user() {
         alice.start(&["send", "@bob", "are you there?", "--wait", "delivered", "--timeout", "30"]);
     assert!(sending.ended(Duration::from_millis(700)).is_none(), "bob has not received anything yet");
     assert_eq!(bob.receive(1)[0].text, "are you there?");
-    let _ = sending.finish(PATIENCE).exits(0);
+    sending.finish(PATIENCE).exits(0);
 }
 
 #[test]
@@ -92,7 +92,7 @@ fn delivered_in_a_room_waits_for_one_other_member() {
         people[0].start(&["send", "#club", "anyone?", "--wait", "delivered", "--timeout", "30"]);
     assert!(sending.ended(Duration::from_millis(700)).is_none());
     people[2].receive(1);
-    let _ = sending.finish(PATIENCE).exits(0);
+    sending.finish(PATIENCE).exits(0);
     people[1].receive(1);
 }
 
@@ -110,7 +110,7 @@ fn a_dash_is_standard_input() {
     let host = Host::start(PROGRAMS);
     let (alice, bob) = (host.member("alice"), host.member("bob"));
     let text = "two lines,\nsecond: \"quotes\", \\, \t tab, \u{1b}[31mred, Grüße, 🎻";
-    let _ = alice.run_with_input(&["send", "@bob", "-"], &format!("{text}\n")).exits(0);
+    alice.run_with_input(&["send", "@bob", "-"], &format!("{text}\n")).exits(0);
     assert_eq!(bob.receive(1)[0].text, text);
 }
 
@@ -123,11 +123,11 @@ fn the_largest_message_arrives_whole_in_both_suites() {
     bob.ok(&[&register[..], &["--email", "b@example.org", "--password-file", &file]].concat());
     let text: String = ('a'..='z').cycle().take(15_360).collect();
     for (from, to, name) in [(&alice, &bob, "@bob"), (&bob, &alice, "@alice")] {
-        let _ = from.run_with_input(&["send", name, "-"], &text).exits(0);
+        from.run_with_input(&["send", name, "-"], &text).exits(0);
         assert!(to.receive(1)[0].text == text);
     }
     for input in [format!("{text}z"), String::new()] {
-        let _ = alice.run_with_input(&["send", "@bob", "-"], &input).exits(1);
+        alice.run_with_input(&["send", "@bob", "-"], &input).exits(1);
     }
     bob.receive_nothing();
 }

@@ -1,6 +1,6 @@
 //! The server as its operator sees it: starting, stopping, dying, configuration, console.
 
-use std::{fs, process::Command};
+use std::{fs, os::unix::fs::PermissionsExt, process::Command};
 
 use rustix::process::Signal;
 use sordino_core::{Closed, Suite1, messages::CloseReason};
@@ -26,7 +26,7 @@ fn a_restart_keeps_identity_accounts_rooms_and_messages() {
     alice.send("@bob", "direct");
     alice.send("#club", "to all");
     let fingerprint = host.fingerprint().to_owned();
-    let _ = host.terminate().exits(0);
+    host.terminate().exits(0);
     host.up();
     assert_eq!(host.fingerprint(), fingerprint);
     let texts: Vec<String> = bob.receive(2).into_iter().map(|l| l.text).collect();
@@ -72,10 +72,10 @@ fn sigterm_says_goodbye_and_exits_with_0() {
         alice.send("@alice", "connected");
         following.stdout.expect("connected");
         host.server().signal(signal);
-        assert_eq!(probe.next(), Err(Ended::Closed(Closed::ByPeer(CloseReason::ShuttingDown))));
+        assert_eq!(probe.hear(), Err(Ended::Closed(Closed::ByPeer(CloseReason::ShuttingDown))));
         following.stderr.expect("shutting down");
         assert!(following.ended(std::time::Duration::ZERO).is_none(), "it waits for the server");
-        let _ = host.terminate().exits(0);
+        host.terminate().exits(0);
     }
 }
 
@@ -88,6 +88,16 @@ fn two_servers_do_not_share_a_data_directory() {
     assert_ne!(second.code, Some(0), "{second:#?}");
     assert!(second.stdout.is_empty() && second.stderr.contains(&data), "{second:#?}");
     alice.send("@alice", "the first one is well");
+}
+
+#[test]
+fn a_data_directory_that_others_may_read_is_closed_to_them() {
+    let mut host = Host::start(PROGRAMS);
+    host.terminate().exits(0);
+    let data = host.data_dir();
+    fs::set_permissions(&data, fs::Permissions::from_mode(0o755)).expect("the mode is set");
+    host.up();
+    assert_eq!(Host::mode(&data), 0o700);
 }
 
 #[test]
@@ -113,7 +123,7 @@ fn the_first_start_prints_address_fingerprint_and_the_command_to_type() {
     let hexadecimal = digits.as_bytes().windows(64).any(|w| w.iter().all(u8::is_ascii_hexdigit));
     assert!(hexadecimal, "no fingerprint in {printed}");
     server.signal(Signal::TERM);
-    let _ = server.finish(PATIENCE).exits(0);
+    server.finish(PATIENCE).exits(0);
 }
 
 #[test]
@@ -124,7 +134,7 @@ fn the_default_configuration_is_printed_and_passes_its_check() {
     let file = host.path("default.toml");
     fs::write(&file, printed).expect("a file");
     let file = file.display().to_string();
-    let _ = server(&["config", "check", &file]).exits(0);
+    server(&["config", "check", &file]).exits(0);
     let mut host = host;
     host.argument("--config");
     host.argument(&file);
@@ -152,13 +162,13 @@ fn unknown_keys_and_impossible_values_are_errors() {
             assert!(refused.stderr.contains(hint) && refused.stdout.is_empty(), "{text}: {refused:#?}");
         }
     }
-    let _ = server(&["config", "check", "/nowhere/at/all.toml"]).exits(1);
+    server(&["config", "check", "/nowhere/at/all.toml"]).exits(1);
 }
 
 #[test]
 fn a_malformed_command_line_exits_with_2_and_help_with_0() {
     for wrong in [&["--dance"][..], &["dance"], &["--listen"]] {
-        let _ = server(wrong).exits(2);
+        server(wrong).exits(2);
     }
     for help in [&["--help"][..], &["config", "--help"], &["config", "check", "--help"], &["--version"]] {
         assert!(!server(help).exits(0).stdout.is_empty());
@@ -168,19 +178,12 @@ fn a_malformed_command_line_exits_with_2_and_help_with_0() {
 #[test]
 fn no_log_holds_a_secret_or_a_body() {
     let mut host = Host::new(PROGRAMS);
-    let mut command = host.command();
-    command.env("RUST_LOG", "trace");
-    let server = Process::start(&mut command);
-    let line = server.stdout.wait_for(PATIENCE, |text| text.lines().next().map(str::to_owned));
-    assert!(line.is_some(), "{}", server.stderr.text());
-    drop(server);
-    host.argument("--log");
-    host.argument("trace");
+    host.environment("RUST_LOG", "trace");
     host.up();
     let (alice, bob) = (host.member("alice"), host.member("bob"));
     alice.send("@bob", "a body that nobody logs");
     bob.receive(1);
-    let _ = host.client("x").enter("login", "alice", "a wrong password that nobody logs").exits(6);
+    host.client("x").enter("login", "alice", "a wrong password that nobody logs").exits(6);
     let logged = host.terminate().exits(0).stderr;
     assert!(logged.contains("alice"), "the log says who came: {logged}");
     for secret in ["nobody logs", PASSWORD] {
