@@ -52,7 +52,8 @@ pub enum Seen {
 }
 
 impl Seen {
-    fn of(event: &Event<'_>) -> Self {
+    /// The entry that an event makes.
+    pub fn of(event: &Event<'_>) -> Self {
         match event {
             Event::Admit(_) => Self::Admit,
             Event::Established(Peer::Device(key)) => Self::Device(key.to_vec()),
