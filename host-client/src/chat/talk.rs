@@ -137,7 +137,7 @@ impl Chat<'_> {
         self.outbox.unsend();
         let pause = self.backoff.next_pause();
         let text =
-            format!("— not connected: {failure}; next attempt in {:.0} s —", pause.as_secs_f64().ceil());
+            format!("— not connected, next attempt in {:.0} s: {failure} —", pause.as_secs_f64().ceil());
         self.screen.show(&text, Tone::Quiet)?;
         let settings = self.settings.clone();
         self.link = Link::Down(Box::pin(async move {
