@@ -8,7 +8,7 @@ CREATE TABLE accounts (
     id       INTEGER PRIMARY KEY AUTOINCREMENT,
     name     TEXT    NOT NULL UNIQUE,
     email    TEXT    NOT NULL,
-    password TEXT,                       -- Argon2id in PHC form; NULL: nobody logs in with a password
+    password TEXT,                       -- Argon2id in PHC form; NULL: no login by password
     disabled INTEGER NOT NULL DEFAULT 0,
     created  INTEGER NOT NULL
 ) STRICT;
