@@ -100,7 +100,7 @@ fn a_wrong_password_and_an_unknown_user_look_the_same() {
     host.member("alice");
     let shown = |Finished { stdout, stderr, .. }: Finished| (stdout, stderr);
     let wrong = shown(host.client("second").enter("login", "alice", "not the password").exits(6));
-    let unknown = shown(host.client("second").enter("login", "nobody", "not the password").exits(6));
+    let unknown = shown(host.client("third").enter("login", "nobody", "not the password").exits(6));
     assert_eq!(wrong, unknown);
     assert_eq!(wrong.0, "");
 }
@@ -205,7 +205,7 @@ fn a_malformed_command_line_exits_with_2() {
     let host = Host::new(PROGRAMS);
     let client = host.client("nobody");
     let wrong: &[&[&str]] = &[
-        &["dance"],
+        &["dance", "--now"],
         &["send"],
         &["send", "bob", "hi"],
         &["send", "@bob", "hi", "--timeout", "soon"],

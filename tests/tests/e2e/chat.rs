@@ -103,17 +103,17 @@ fn three_people_talk_in_a_room_in_real_time() {
 fn what_came_while_away_is_announced_and_shown_once() {
     let host = Host::start(PROGRAMS);
     let (alice, bob) = (host.member("alice"), host.member("bob"));
-    alice.send("@bob", "first");
-    alice.send("@bob", "second");
+    alice.send("@bob", "alpha");
+    alice.send("@bob", "omega");
     let chat = open(&bob);
     chat.stdout.expect("2 messages");
-    chat.stdout.expect("second");
+    chat.stdout.expect("omega");
     leave(chat);
     let mut chat = open(&bob);
     chat.write("/history @alice\n");
-    chat.stdout.expect("second");
+    chat.stdout.expect("omega");
     let shown = leave(chat);
-    assert_eq!(shown.matches("first").count(), 1, "{shown}");
+    assert_eq!(shown.matches("alpha").count(), 1, "{shown}");
     bob.receive_nothing();
 }
 

@@ -108,7 +108,7 @@ fn follow_shows_messages_as_they_come_and_survives_a_restart() {
     following.stdout.expect("before");
     host.kill();
     host.up();
-    alice.send("@bob", "after");
+    alice.ok(&["send", "@bob", "after", "--wait", "delivered", "--timeout", "30"]);
     following.stdout.expect("after");
     assert!(following.ended(Duration::ZERO).is_none(), "it goes on");
     following.signal(Signal::TERM);
