@@ -29,6 +29,9 @@ pub trait Suite: Copy + core::fmt::Debug + Eq + Send + Sync + 'static {
     /// MAC key, encryption key and IV key each have this form; the tag has its length too.
     type Key: Bytes;
 
+    /// Zeros to write over the state of a connection: exactly as large.
+    type Cover: Bytes;
+
     /// HMAC keyed with `key`, of any length.
     fn mac(key: &[u8]) -> Self::Mac;
     /// Expands an encryption key.
@@ -68,6 +71,7 @@ macro_rules! suite {
             type Enc = aes::$enc;
             type Dec = aes::$dec;
             type Key = [u8; $key];
+            type Cover = [u8; crate::conn::open_size::<$name>()];
 
             fn mac(key: &[u8]) -> Self::Mac {
                 // HMAC takes a key of any length (RFC 2104): there is no error to report.

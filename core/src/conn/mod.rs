@@ -16,12 +16,13 @@ mod open;
 mod timers;
 
 use crate::buf::RxBuf;
+use crate::bytes::Bytes;
 use crate::config::{CONTROL_RECORD, HEADER_LEN, MAX_AUTH_FAILURES, Millis, Timeouts};
 use crate::error::{Deadline, Error, ErrorCode, Misuse, PeerFault, SendError};
 use crate::event::{Answer, AnswerError, Closed, Event, EventId, Peer, Step, Ticket};
 use crate::handshake::client::{ClientConfig, ClientHandshake, ServerHello};
 use crate::handshake::server::{ERROR_LEN, ServerConfig, ServerHandshake};
-use crate::handshake::{Finished, Handshake, Header, Kind, Outcome};
+use crate::handshake::{Handshake, Header, Kind, Outcome};
 use crate::identity::StaticKey;
 use crate::io::Io;
 use crate::messages::{AuthResult, CloseReason, Message, Phase};
@@ -80,7 +81,7 @@ enum Stage<R: Role, S: Suite> {
     Ended {
         end: Result<Closed, Error>,
         /// Zeros over every byte where keys were: a smaller variant would leave some of them standing.
-        _cover: Open<S>,
+        _cover: S::Cover,
     },
 }
 
@@ -101,9 +102,14 @@ enum Lend {
     Message(u8, Range<usize>),
 }
 
-/// Both ends of a handshake fit where the keys of the records will stand, so those cover them.
+/// Bytes of a connection's largest stage, which the keys of the records fill.
+pub(crate) const fn open_size<S: Suite>() -> usize {
+    size_of::<Open<S>>()
+}
+
+/// Whether the keys of the records stand on every byte where those of the handshake stood.
 const fn covered<R: Role, S: Suite>() -> bool {
-    size_of::<R::Handshake<S>>() <= size_of::<Open<S>>()
+    size_of::<R::Handshake<S>>() <= open_size::<S>()
 }
 
 const _: () = assert!(covered::<Server, Suite1>() && covered::<Server, Suite2>());
@@ -417,7 +423,7 @@ impl<R: Role, S: Suite> Conn<R, S> {
 
     /// Erases all keys.
     fn end(&mut self, end: Result<Closed, Error>) {
-        self.stage = Stage::Ended { end, _cover: Open::new::<R>(&Finished::zeroed()) };
+        self.stage = Stage::Ended { end, _cover: S::Cover::zeroed() };
         self.lent.unanswered = false;
     }
 }

@@ -191,13 +191,6 @@ pub struct Finished<S: Suite> {
     pub peer_max: u16,
 }
 
-impl<S: Suite> Finished<S> {
-    /// Secrets of nobody, to write over others.
-    pub fn zeroed() -> Self {
-        Self { to_server: Secret::zeroed(), to_client: Secret::zeroed(), own_max: 0, peer_max: 0 }
-    }
-}
-
 /// A public value within a handshake message.
 pub(crate) fn public<S: Suite>(bytes: &[u8]) -> Result<crate::suite::PublicKey<S>, Error> {
     crate::suite::PublicKey::<S>::from_bytes(bytes)
