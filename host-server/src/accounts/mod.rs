@@ -20,6 +20,9 @@ use crate::{
 /// What a client is asked to wait when the password queue is full, in seconds.
 const RETRY: u32 = 5;
 
+/// No row has this number.
+const NOBODY: AccountId = AccountId(0);
+
 /// An AUTH with what the connection knows of its client.
 pub struct Login {
     /// How.
@@ -165,10 +168,8 @@ impl Accounts {
         let limited = |retry_after| Refusal { code: AuthCode::RateLimited, retry_after };
         self.limits.login(attempt, now).map_err(limited)?;
 
-        let stored = match account {
-            Some(id) => self.reader.password(id).await.map_err(unreadable)?,
-            None => None,
-        };
+        // For nobody too: an answer must not come sooner because there is nothing to look up.
+        let stored = self.reader.password(account.unwrap_or(NOBODY)).await.map_err(unreadable)?;
         let checked = self.hasher.check(login.password.clone(), stored).await?;
         let account = account.filter(|_| checked.right).ok_or(AuthCode::Denied)?;
         self.limits.login_succeeded(attempt);

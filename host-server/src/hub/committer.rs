@@ -60,7 +60,9 @@ pub(super) enum Request {
 }
 
 /// What a change of accounts or devices needs, decided in the committer's order.
-pub(super) struct Decision(pub Box<dyn FnOnce(&super::State) -> Vec<Change> + Send>);
+pub(super) struct Decision(pub Box<Decide>);
+
+type Decide = dyn FnOnce(&super::State) -> Vec<Change> + Send;
 
 impl std::fmt::Debug for Decision {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -156,8 +158,11 @@ impl Committer {
             Request::Expire(before) => {
                 self.hub.state().expire(before);
                 self.save().await;
-                if let Err(error) = self.writer.forget_sent_before(before).await {
-                    tracing::error!(%error, "can't forget old message ids");
+                match self.writer.forget_sent_before(before).await {
+                    // Behind what has come in meanwhile; when the queue is full, the next hour is soon enough.
+                    Ok(true) => drop(self.hub.requests.try_send(Request::Expire(before))),
+                    Ok(false) => {}
+                    Err(error) => tracing::error!(%error, "can't forget old message ids"),
                 }
             }
             Request::Flush(answer) => {

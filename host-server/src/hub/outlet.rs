@@ -102,6 +102,17 @@ impl Outlet {
         queue.close.take().map(Signal::Close)
     }
 
+    /// Takes the end before everything else.
+    pub fn take_close(&self) -> Option<CloseReason> {
+        self.lock().close.take()
+    }
+
+    /// Ready when [`take_close`](Self::take_close) has something.
+    pub fn poll_close(&self, context: &mut Context<'_>) -> Poll<()> {
+        self.waker.register(context.waker());
+        if self.lock().close.is_some() { Poll::Ready(()) } else { Poll::Pending }
+    }
+
     /// Ready when [`take`](Self::take) has something.
     pub fn poll(&self, context: &mut Context<'_>) -> Poll<()> {
         self.waker.register(context.waker());

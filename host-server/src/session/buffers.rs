@@ -13,13 +13,16 @@ pub(super) const DELIVERIES: usize = 2 * TX_BUFFER;
 /// Pairs that are kept when nobody uses them.
 const KEPT: usize = 32;
 
-/// Pairs of a receive and a send buffer.
+/// A receive and a send buffer.
+type Pair = (Box<[u8]>, Box<[u8]>);
+
+/// See the module.
 #[derive(Debug, Default)]
-pub struct Pool(Mutex<Vec<(Box<[u8]>, Box<[u8]>)>>);
+pub struct Pool(Mutex<Vec<Pair>>);
 
 impl Pool {
     /// A pair; what stands in it is without meaning.
-    pub(super) fn take(&self) -> (Box<[u8]>, Box<[u8]>) {
+    pub(super) fn take(&self) -> Pair {
         self.lock().pop().unwrap_or_else(|| (vec![0; RECEIVE].into(), vec![0; SEND].into()))
     }
 
@@ -31,7 +34,7 @@ impl Pool {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<(Box<[u8]>, Box<[u8]>)>> {
+    fn lock(&self) -> MutexGuard<'_, Vec<Pair>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

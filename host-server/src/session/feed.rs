@@ -133,3 +133,39 @@ fn record<'m>(message: &'m store::Message, offset: usize, part: &'m [u8]) -> Opt
         part: Opaque(part),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn delivered(numbers: &[u64]) -> Feed {
+        Feed { window: 4, unacknowledged: numbers.iter().copied().collect(), ..Feed::default() }
+    }
+
+    #[test]
+    fn an_acknowledgement_covers_what_was_delivered_before() {
+        let mut feed = delivered(&[3, 5, 9]);
+        assert_eq!(feed.free(), 1);
+        assert!(feed.acknowledge(5).unwrap());
+        assert_eq!((feed.unacknowledged.iter().copied().collect::<Vec<_>>(), feed.free()), (vec![9], 3));
+        assert!(!feed.acknowledge(5).unwrap(), "again: nothing new");
+        assert!(!feed.acknowledge(3).unwrap(), "late: nothing new");
+    }
+
+    #[test]
+    fn what_was_not_delivered_cannot_be_acknowledged() {
+        for number in [0, 1, 4, 10, u64::MAX] {
+            assert!(delivered(&[3, 5, 9]).acknowledge(number).is_err(), "{number}");
+        }
+        assert!(Feed::default().acknowledge(0).is_err());
+    }
+
+    #[test]
+    fn a_smaller_window_waits_for_acknowledgements() {
+        let mut feed = delivered(&[3, 5, 9]);
+        feed.open(1);
+        assert_eq!(feed.free(), 0);
+        feed.acknowledge(9).unwrap();
+        assert_eq!(feed.free(), 1);
+    }
+}

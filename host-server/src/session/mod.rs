@@ -228,10 +228,15 @@ impl<S: ServedSuite> Session<S> {
         }
     }
 
-    /// What the hub has to say, as long as there is room for it.
+    /// What the hub has to say, as long as there is room for it. The end needs none.
     fn take_signals(&mut self, tx: &mut TxBuf<'_>) {
-        while self.end.is_none() && tx.free() >= TX_BUFFER {
-            match self.line.outlet.take() {
+        while self.end.is_none() {
+            let signal = if tx.free() >= TX_BUFFER {
+                self.line.outlet.take()
+            } else {
+                self.line.outlet.take_close().map(Signal::Close)
+            };
+            match signal {
                 None => return,
                 Some(Signal::Mail) => self.feed.more = true,
                 Some(Signal::Event(event)) => self.tell(&event, tx),
@@ -304,8 +309,8 @@ impl<S: ServedSuite> Session<S> {
             let wrote = poll_write(socket, tx, context)?;
             let read = if starved { poll_read(socket, rx, context)? } else { false };
             idle = !read && tx.is_empty() && starved && rx.unconsumed().is_empty();
-            let woken =
-                (listens && outlet.poll(context).is_ready()) || alarm.poll(deadline, context).is_ready();
+            let told = if listens { outlet.poll(context) } else { outlet.poll_close(context) };
+            let woken = told.is_ready() || alarm.poll(deadline, context).is_ready();
             if wrote || read || woken || idle { Poll::Ready(Ok::<_, io::Error>(())) } else { Poll::Pending }
         })
         .await?;

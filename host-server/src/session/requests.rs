@@ -19,7 +19,7 @@ use zeroize::Zeroizing;
 
 use super::{End, Session, User, lend_io};
 use crate::{
-    accounts::{Login, Refusal},
+    accounts::{Login, Refusal, policy},
     hub::{Recipient, RoomChange, RoomLine, Submission, UserLine},
 };
 
@@ -85,6 +85,9 @@ impl<S: ServedSuite> Session<S> {
             key_is_sound: Box::new(move || key.check_long_lived().is_ok()),
             origin: self.line.origin,
         };
+        // What isn't the name of an account may be anything, a password too: it isn't logged.
+        let user = policy::canonical(request.username)
+            .filter(|name| self.shared.hub.state().directory.person_named(name).is_some());
         let result = self.shared.accounts.authenticate(login, self.shared.now()).await;
         let method = request.method;
         let attached = result.and_then(|device| {
@@ -106,7 +109,7 @@ impl<S: ServedSuite> Session<S> {
                 self.answer(ticket, result, tx);
             }
             Err(Refusal { code, retry_after }) => {
-                tracing::warn!(?code, ?method, address = %self.line.origin, "login refused");
+                tracing::warn!(?code, ?method, user, address = %self.line.origin, "login refused");
                 self.answer(ticket, AuthResult::refusal(code, retry_after), tx);
             }
         }
@@ -176,6 +179,10 @@ impl<S: ServedSuite> Session<S> {
 
     async fn change_room(&mut self, tag: u32, room: RoomName<'_>, change: RoomChange, tx: &mut TxBuf<'_>) {
         let Some(user) = &self.user else { return };
+        // A change of a room costs the disk as much as a message.
+        if let Err(retry_after) = self.shared.limits.message(user.account, self.shared.now()) {
+            return self.send(&Message::Done(Done { tag, code: Code::RateLimited, retry_after }), tx);
+        }
         self.requests += 1;
         if self.shared.hub.change_room(user.id, user.account, tag, room.as_str(), change).await.is_err() {
             self.close(CloseReason::ShuttingDown, tx);

@@ -39,15 +39,13 @@ impl Reader {
         rows.iter().map(|row| message(row, &mut names).map(Arc::new)).collect()
     }
 
-    /// An account's password hash in PHC form.
+    /// An account's password hash in PHC form; none if there is no such account.
     ///
     /// # Errors
     /// The database's.
     pub async fn password(&self, account: AccountId) -> sqlx::Result<Option<String>> {
-        sqlx::query_scalar("SELECT password FROM accounts WHERE id = ?")
-            .bind(account)
-            .fetch_one(&self.pool)
-            .await
+        let query = sqlx::query_scalar::<_, Option<String>>("SELECT password FROM accounts WHERE id = ?");
+        Ok(query.bind(account).fetch_optional(&self.pool).await?.flatten())
     }
 
     /// The number of stored messages.
