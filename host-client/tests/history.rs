@@ -165,3 +165,16 @@ fn a_json_line_has_the_fields_in_their_order() {
     assert_eq!(own.json(false), entry.json(true));
     assert!(own.json(true).ends_with(r#","state":"delivered"}"#));
 }
+
+#[test]
+fn a_note_to_oneself_may_be_received_before_it_is_recorded_as_sent() {
+    with_history(|history, _| async move {
+        let me = target("@bob");
+        let delivered = Entry { target: me.clone(), ..received(7, [7; 16], "to myself") };
+        history.record_shown(&[delivered]).await.unwrap();
+        let sent = Outgoing { sender: "bob", id: [7; 16], target: &me, time: 500, text: "to myself" };
+        history.record_queued(&sent).await.unwrap();
+        history.record_accepted("bob", &[7; 16], 7, 993).await.unwrap();
+        assert_eq!(texts(&history).await, ["to myself"]);
+    });
+}

@@ -108,14 +108,16 @@ impl History {
         Ok(())
     }
 
-    /// Records a message of this device as queued, at the end of its conversation.
+    /// Records a message of this device as queued, at the end of its conversation. One to the own user may have
+    /// been received by another process meanwhile, and stays as it is.
     ///
     /// # Errors
     /// Exit code 1 when the database fails.
     pub async fn record_queued(&self, message: &Outgoing<'_>) -> Result<()> {
         sqlx::query(
             "INSERT INTO messages (sender, id, conversation, target, place, numbered, time, format, body, state, shown)
-             VALUES (?, ?, ?, ?, (SELECT COALESCE(MAX(place), 0) FROM messages), 0, ?, 0, ?, 'queued', 0)",
+             VALUES (?, ?, ?, ?, (SELECT COALESCE(MAX(place), 0) FROM messages), 0, ?, 0, ?, 'queued', 0)
+             ON CONFLICT (sender, id) DO NOTHING",
         )
         .bind(message.sender)
         .bind(&message.id[..])

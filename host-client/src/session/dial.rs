@@ -153,7 +153,7 @@ impl<'a> Dial<'a> {
         let greeting = Greeting { fingerprint: pin.fingerprint(), first: self.known.is_none() };
         let mut verified = KnownServer { pin, suite1: None, suite2: None };
         *verified.key_mut(S::ID) = Some(key.public().as_bytes().to_vec());
-        let config = self.config(key)?;
+        let config = self.config(key, &verified.pin)?;
         let mut drive = wire.connect(config, Timeouts::CLIENT).map_err(|e| explain::core(&e))?;
         match drive.next().await {
             // The first event of a client's connection is the handshake's end.
@@ -166,10 +166,13 @@ impl<'a> Dial<'a> {
         Ok(Some((drive, greeting)))
     }
 
-    fn config<S: Suite>(&self, server: ServerKey<S>) -> Result<ClientConfig<S>> {
+    fn config<S: Suite>(&self, server: ServerKey<S>, pin: &Pin) -> Result<ClientConfig<S>> {
         let (device, device_public) = self.identity.device_key::<S>()?;
-        // Nothing but the chosen suite: a server that has a better one must not be blamed for the choice.
-        let suites = SuiteList::new(&[S::ID]).ok_or_else(|| Failure::failed("a suite's number is 0"))?;
+        // Nothing above the chosen suite: a server that has a better one must not be blamed for the choice.
+        let signed = pin.statement.keys().iter().map(|(suite, _)| *suite);
+        let willing: Vec<u8> = signed.filter(|suite| (1..=S::ID).contains(suite)).collect();
+        let suites = SuiteList::new(&willing)
+            .ok_or_else(|| Failure::failed("the server's statement lists no suite"))?;
         let counter = self.identity.counter()?;
         Ok(ClientConfig { server, device, device_public, suites, max_record: MAX_RECORD, counter })
     }
