@@ -241,7 +241,8 @@ fn the_independent_implementation_replays_what_this_one_records_and_produces_wha
         ["python-suite1", "python-suite2"].map(|name| directory().join(format!("{name}.txt")));
     let worked =
         replay(&python, &["worked", conversations[0].to_str().unwrap(), conversations[1].to_str().unwrap()]);
-    assert!(worked == include_str!("../interop/worked_values.md"), "other worked values than written down");
+    let specification = include_str!("../../docs/PROTOCOL.md");
+    assert!(specification.trim_end().ends_with(worked.trim()), "section 14 has other worked values");
     replay(&python, &["produce", scratch.path().to_str().unwrap()]);
     for name in ["python-suite1", "python-suite2"] {
         let produced = std::fs::read_to_string(path(name)).unwrap();
