@@ -166,7 +166,8 @@ fn attack_01_wrong_lengths<S: ServedSuite>() {
     assert_eq!(server.outcome, Some(Err(length)));
 }
 
-/// Red if e is not hashed into the transcript (on both sides): −Y gives the same shared value as Y.
+/// Red if e is not hashed into the transcript (on both sides): −Y gives the same shared value as Y. In message 1 the gate
+/// would have to be left out too, since it covers e.
 fn attack_02_negated_ephemeral_keys<S: ServedSuite>() {
     let (setup, mut memory) = (Setup::default(), Memory::default());
     let mut pair = Pair::<S>::new(&mut memory, &setup, [log_in(), admit_all()]);

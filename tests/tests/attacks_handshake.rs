@@ -65,7 +65,7 @@ fn flip_bits<M: Machine>(receiver: &Party<'_, M>, honest: &[u8]) {
     }
 }
 
-/// Red if any MixHash of header, gate, e or ciphertext is left out, or if tag, gate or flags aren't compared.
+/// Red if a tag isn't compared whole, or if the ciphertext isn't under it.
 fn attack_03_every_bit_flipped<S: ServedSuite>() {
     let [first, second, third] = honest::<S>();
     let mut memory = Memory::default();
@@ -104,8 +104,7 @@ fn key_answer<S: ServedSuite>(identity: &'static ServerIdentity) -> Vec<u8> {
     server.take(usize::MAX)
 }
 
-/// Red if `Trust::check_root` accepts another root, if `ServerKey::from_pin` doesn't compare key ids, or if es is
-/// not mixed into the keys.
+/// Red if `Trust::check_root` accepts another root, or if `check_key_answer` doesn't compare the key's id.
 fn attack_04_key_of_his_own<S: ServedSuite>() {
     let mallory: &'static ServerIdentity = Box::leak(Box::new(mallory()));
     let pin = Setup::default().pin();
@@ -140,7 +139,7 @@ fn attack_04_key_of_his_own<S: ServedSuite>() {
     assert!(client.log.is_empty() && client.end.tx.is_empty(), "the device key was not sent");
 }
 
-/// Red if ee is not mixed into the keys (by both sides).
+/// Red if message 2 binds neither ee nor e: both sides leave e out of the transcript and ee out of the keys.
 fn attack_04_between_both<S: ServedSuite>() {
     let mut memory = Memory::default();
     let mut pair = Pair::<S>::new(&mut memory, &Setup::default(), [log_in(), admit_all()]);
@@ -155,8 +154,8 @@ fn attack_04_between_both<S: ServedSuite>() {
     assert!(pair.client.log.is_empty() && pair.client.end.tx.is_empty());
 }
 
-/// Red if se is not mixed into the keys, and if `Wait3` doesn't open payload 3; the zeros' part if they aren't
-/// compared.
+/// Red if es, ee or se is not mixed into the keys (by both sides): a client written from the document is then not
+/// understood. Red if `Wait3` doesn't open payload 3, or doesn't compare the zeros behind the key.
 fn attack_04_device_key_of_another<S: ServedSuite>() {
     let (secret, public) = device::<S>();
     let try_3 = |own: &SecretKey<S>, pad: &[u8; 15]| {
@@ -177,8 +176,8 @@ fn attack_04_device_key_of_another<S: ServedSuite>() {
     assert_eq!(try_3(&secret, &pad), (1, Some(Err(FAILED))));
 }
 
-/// Red if `ServerKey::from_pin` takes the first key of the pin instead of that of its suite, or if a key answer's
-/// header may be of another suite.
+/// Red if `ServerKey::from_pin` doesn't compare the id that the pin lists for its suite, or if a key answer's header may
+/// be of another suite.
 fn attack_04_pin_of_another_suite<S: ServedSuite>() {
     let other = 3 - S::ID;
     let key = static_key::<S>();
@@ -291,7 +290,8 @@ fn attack_05_suite_lists<S: ServedSuite>() {
     }
 }
 
-/// Red if a client goes on after an ERROR: it ends with what was said, sends nothing more, and offers no other suite.
+/// Red if an unknown code passes as a known one, or if a client goes on after an ERROR: it ends with what was said, sends
+/// nothing more, and offers no other suite.
 fn attack_05_forged_unsupported<S: ServedSuite>() {
     let codes =
         [ErrorCode::UnsupportedSuite, ErrorCode::UnsupportedVersion, ErrorCode::UnknownKey, ErrorCode::Busy];

@@ -10,9 +10,10 @@ use sordino_core::error::{Deadline, Error, PeerFault};
 use sordino_core::event::{Answer, Closed};
 use sordino_core::identity::ServedSuite;
 use sordino_core::messages::{AuthCode, AuthResult, CloseReason, Message, Ping};
+use sordino_core::record::Direction;
 use sordino_core::suite::Suite;
 use sordino_tests::both_suites;
-use sordino_tests::pair::forge::{Keys, Known, next_epoch};
+use sordino_tests::pair::forge::{Keys, Known, inner, next_epoch, record};
 use sordino_tests::pair::script::{Act, PASSWORD_AUTH, admit_all, log_in, silent};
 use sordino_tests::pair::setup::static_secret;
 use sordino_tests::pair::{Machine, Memory, Outcome, Pair, Party, Setup, device};
@@ -178,8 +179,8 @@ fn attack_13_old_keys_after_rekey<S: ServedSuite>() {
 
 /// Red if `end` doesn't drop what the stage held before it, or a cipher or MAC isn't erased by its drop.
 fn attack_13_keys_after_the_end<S: ServedSuite>() {
-    type Ending<S> = fn(&mut Pair<'_, S>);
-    let endings: [(&str, Ending<S>, [Option<Outcome>; 2]); 5] = [
+    type Ending<S> = (&'static str, fn(&mut Pair<'_, S>), [Option<Outcome>; 2]);
+    let endings: [Ending<S>; 5] = [
         (
             "goodbye",
             |pair| pair.client.act(Act::Close(CloseReason::Bye), pair.now),
@@ -213,11 +214,9 @@ fn attack_13_keys_after_the_end<S: ServedSuite>() {
         (
             "a message in the wrong direction",
             |pair| {
-                let known = pair.known();
-                let inner = sordino_tests::pair::forge::inner;
-                let record = sordino_tests::pair::forge::record::<S>;
-                let direction = sordino_core::record::Direction::ToServer;
-                pair.server.give(&record(&known.epoch_0[0], direction, 1, &inner(19, &[], 64)));
+                let secret = &pair.known().epoch_0[0];
+                let policy = record::<S>(secret, Direction::ToServer, 1, &inner(19, &[], 64));
+                pair.server.give(&policy);
             },
             [
                 Some(Ok(Closed::ByPeer(CloseReason::Protocol))),

@@ -10,8 +10,10 @@ use sordino_core::messages::{
 };
 use sordino_core::record::{Direction, bucket_for};
 use sordino_core::wire::{List, Text};
+use sordino_core::{Suite, Suite1};
 use sordino_tests::both_suites;
 use sordino_tests::pair::forge::{Keys, aad, inner, record};
+use sordino_tests::pair::lane::frames;
 use sordino_tests::pair::script::{
     Act, PASSWORD_AUTH, WELCOME, admit_all, bob, deliver, lobby, send, silent, talkative_client,
     talkative_server,
@@ -29,7 +31,8 @@ both_suites! {
     malformed_bodies
 }
 
-/// Red if a step looks at bytes that have not come, or forgets those that have.
+/// Red if a step looks at bytes that have not come, or forgets those that have. Suite 2, whose exponentiations cost three
+/// times as much, is split at every byte around the borders of messages, and at every seventh elsewhere.
 fn every_split_in_two<S: ServedSuite>() {
     let whole = Recording::of_suite::<S>();
     let setup = Recording::setup();
@@ -50,12 +53,22 @@ fn split_everywhere<M: Machine>(
     let mut memory = Memory::default();
     party.settle(NOW);
     let mut output = party.take(usize::MAX);
+    let handshake = if M::CONNECTS { 2 } else { 3 };
+    let starts = frames(received, handshake).into_iter().scan(0, |end, frame| {
+        let start = *end;
+        *end += frame.len();
+        Some(start)
+    });
+    let borders: Vec<usize> = starts.collect();
     for at in 0..received.len() {
-        let mut rest = party.fork(&mut memory, script());
-        rest.feed(&received[at..], NOW);
-        let seen: Vec<_> = party.log.iter().chain(&rest.log).cloned().collect();
-        assert_eq!((&seen, &rest.outcome), (log, outcome), "split at {at}");
-        assert!([&output[..], rest.end.tx.pending()].concat() == written, "split at {at}: other bytes");
+        let near_border = borders.iter().any(|border| (border.saturating_sub(2)..border + 9).contains(&at));
+        if M::Suite::ID == Suite1::ID || near_border || at.is_multiple_of(7) {
+            let mut rest = party.fork(&mut memory, script());
+            rest.feed(&received[at..], NOW);
+            let seen: Vec<_> = party.log.iter().chain(&rest.log).cloned().collect();
+            assert_eq!((&seen, &rest.outcome), (log, outcome), "split at {at}");
+            assert!([&output[..], rest.end.tx.pending()].concat() == written, "split at {at}: other bytes");
+        }
         party.feed(&received[at..=at], NOW);
         output.extend(party.take(usize::MAX));
     }

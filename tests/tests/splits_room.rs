@@ -231,7 +231,7 @@ fn dropped_tickets_refuse<S: ServedSuite>() {
     let mut memory = Memory::default();
     let mut pair = Pair::<S>::new(&mut memory, &Setup::default(), [log_in(), silent()]);
     pair.run();
-    drop(pair.server.ticket.take());
+    pair.server.ticket = None;
     pair.run();
     assert_eq!(pair.server.outcome, Some(unanswered));
     assert_eq!(pair.down.sent, framed(6, S::ID, &[ErrorCode::Busy as u8]));
@@ -242,7 +242,7 @@ fn dropped_tickets_refuse<S: ServedSuite>() {
     pair.run();
     pair.server.act(Act::Answer(Answer::Admit), NOW);
     pair.run();
-    drop(pair.server.ticket.take());
+    pair.server.ticket = None;
     pair.run();
     assert_eq!(pair.server.outcome, Some(unanswered));
     assert!(pair.client.was_closed(CloseReason::Overloaded));
