@@ -215,15 +215,20 @@ impl<'b, S: Suite> Probe<'b, S> {
         self.hear()
     }
 
+    /// Writes what the core has to say. A server that has left may have said why: reading tells.
+    fn answer(&mut self) {
+        let _ = self.wire.write();
+    }
+
     /// Moves on; the record, when the step was one.
     fn step(&mut self) -> Result<Option<Heard>, Ended> {
         let conn = &mut self.conn;
         match self.wire.io(|rx, io| conn.step(rx, io)).map_err(Ended::Protocol)? {
             Step::NeedInput => {
-                self.wire.write()?;
+                self.answer();
                 self.wire.read()?;
             }
-            Step::NeedOutput(_) | Step::Progressed => self.wire.write()?,
+            Step::NeedOutput(_) | Step::Progressed => self.answer(),
             Step::Closed(closed) => return Err(Ended::Closed(closed)),
             Step::Event(id) => {
                 let event = self.conn.event(&self.wire.rx, id).map_err(Ended::Protocol)?;

@@ -9,6 +9,7 @@ mod crash;
 mod durable;
 mod equal;
 mod limits;
+mod protocol;
 mod recv;
 mod rooms;
 mod send;

@@ -9,7 +9,7 @@ use std::{
 };
 
 use rustix::process::Signal;
-use sordino_tests::e2e::{Client, Host, PATIENCE, Process, client::lines};
+use sordino_tests::e2e::{Client, Host, PATIENCE, Process, client::lines, host::WIDE_LIMITS};
 
 use crate::PROGRAMS;
 
@@ -214,4 +214,16 @@ fn one_home_receives_in_one_place() {
     following.stdout.expect("running");
     let refused = alice.run(&["recv", "--json", "--timeout", "1"]).exits(1);
     assert!(refused.stderr.contains("receives"), "{}", refused.stderr);
+}
+
+#[test]
+fn a_long_absence_is_caught_up_with_in_one_go() {
+    let host = Host::start_with(PROGRAMS, WIDE_LIMITS);
+    let (alice, bob) = (host.member("alice"), host.member("bob"));
+    let said: String = (0..600).map(|at| format!("@bob number {at}\n")).collect();
+    alice.run_with_input(&[], &said).exits(0);
+    let caught: Vec<String> =
+        lines(&bob.ok(&["recv", "--json", "--timeout", "3"])).into_iter().map(|line| line.text).collect();
+    assert_eq!(caught.len(), 600);
+    assert_eq!(caught, (0..600).map(|at| format!("number {at}")).collect::<Vec<_>>());
 }

@@ -176,6 +176,26 @@ fn a_malformed_command_line_exits_with_2_and_help_with_0() {
 }
 
 #[test]
+fn the_environment_stands_for_flags_and_json_logs_are_json() {
+    let host = Host::new(PROGRAMS);
+    let policy = host.path("policy.toml");
+    fs::write(&policy, "name = 'By the environment'\n").expect("a file");
+    let mut command = Command::new(PROGRAMS.server);
+    command.env("SORDINO_SERVER_DATA_DIR", host.data_dir()).env("SORDINO_SERVER_LISTEN", "nowhere:at-all");
+    command.env("SORDINO_SERVER_CONFIG", &policy).env("SORDINO_SERVER_LOG_FORMAT", "json");
+    let server = Process::start(command.args(["--json", "--listen", "127.0.0.1:0"]));
+    server.stdout.expect("\"ready\"");
+    assert!(host.data_dir().join("sordino.db").exists());
+    server.signal(Signal::TERM);
+    let ended = server.finish(PATIENCE).exits(0);
+    assert!(!ended.stderr.is_empty());
+    for line in ended.stderr.lines() {
+        let logged: Result<serde_json::Value, _> = serde_json::from_str(line);
+        assert!(logged.is_ok_and(|value| value.is_object()), "{line}");
+    }
+}
+
+#[test]
 fn no_log_holds_a_secret_or_a_body() {
     let mut host = Host::new(PROGRAMS);
     host.environment("RUST_LOG", "trace");
