@@ -177,6 +177,7 @@ impl<'b, S: Suite> Probe<'b, S> {
         while probe.conn.is_handshaking() {
             probe.step()?;
         }
+        probe.wire.write()?;
         probe.wire.came.clear();
         Ok(probe)
     }
