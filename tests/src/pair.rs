@@ -91,9 +91,15 @@ impl<'m, S: ServedSuite> Pair<'m, S> {
     }
 
     /// Lets time pass until `then`, with every deadline of both ends handled when it falls due.
+    ///
+    /// # Panics
+    /// If a deadline stays due after it was handled: a driver would spin.
     pub fn advance(&mut self, then: Millis) {
         self.run();
+        let mut latest = None;
         while let Some(due) = self.next_deadline().filter(|due| *due <= then) {
+            assert_ne!(latest, Some(due), "the deadline does not move");
+            latest = Some(due);
             self.now = self.now.max(due);
             self.client.handle_timeout(self.now);
             self.server.handle_timeout(self.now);

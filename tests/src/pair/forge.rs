@@ -93,7 +93,7 @@ pub fn aad(direction: Direction, sequence: u64, length: usize) -> Vec<u8> {
 
 /// A record of epoch 0 around any inner plaintext.
 pub fn record<S: Suite>(secret: &[u8], direction: Direction, sequence: u64, inner: &[u8]) -> Vec<u8> {
-    let length = inner.len() + 1 + tag_len::<S>();
+    let length = inner.len() / 16 * 16 + 16 + tag_len::<S>();
     let sealed = Keys::of_epoch::<S>(secret).seal::<S>(sequence, &aad(direction, sequence, length), inner);
     [&u16::try_from(length).unwrap().to_be_bytes()[..], &sealed].concat()
 }
