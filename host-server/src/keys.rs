@@ -16,7 +16,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
-use rand_core::{TryCryptoRng, TryRng};
+use getrandom::SysRng;
 use sordino_core::{
     Suite, Suite1, Suite2,
     config::MAX_HANDSHAKE_LEN,
@@ -35,28 +35,6 @@ const SIGNATURE: usize = 64;
 
 /// Group and others.
 const LOOSE: u32 = 0o077;
-
-/// The operating system's random numbers.
-#[derive(Clone, Copy, Debug)]
-pub struct SystemRng;
-
-impl TryRng for SystemRng {
-    type Error = getrandom::Error;
-
-    fn try_next_u32(&mut self) -> Result<u32, Self::Error> {
-        getrandom::u32()
-    }
-
-    fn try_next_u64(&mut self) -> Result<u64, Self::Error> {
-        getrandom::u64()
-    }
-
-    fn try_fill_bytes(&mut self, out: &mut [u8]) -> Result<(), Self::Error> {
-        getrandom::fill(out)
-    }
-}
-
-impl TryCryptoRng for SystemRng {}
 
 /// A data directory that belongs to this process.
 #[derive(Debug)]
@@ -138,7 +116,7 @@ impl DataDir {
     fn static_key<S: Suite>(&self) -> Result<StaticKey<S>> {
         let name = format!("suite{}.key", S::ID);
         let make = || {
-            let key = SecretKey::<S>::generate(&mut SystemRng).map_err(|e| anyhow!("{e}"))?;
+            let key = SecretKey::<S>::generate(&mut SysRng).map_err(|e| anyhow!("{e}"))?;
             Ok(Zeroizing::new(key.expose().to_vec()))
         };
         let bytes = self.read_or_make(&name, make)?;

@@ -60,7 +60,7 @@ use crate::{
 /// What each call of the core is lent.
 macro_rules! lend_io {
     ($now:expr, $tx:expr) => {
-        &mut ::sordino_core::Io { now: $now, tx: $tx, rng: &mut $crate::keys::SystemRng }
+        &mut ::sordino_core::Io { now: $now, tx: $tx, rng: &mut ::getrandom::SysRng }
     };
 }
 pub(crate) use lend_io;

@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test crate uses its part")]
 
+pub mod client;
+
 use std::{future::poll_fn, path::Path, sync::Arc};
 
 use smol::Task;
