@@ -89,17 +89,21 @@ enum Stage<R: Role, S: Suite> {
 struct Lent {
     serial: u32,
     event: Lend,
+    /// Type of a message, and place of what the event shows. Fields rather than parts of the enum, so that each
+    /// assignment writes all of them.
+    kind: u8,
+    body: Range<usize>,
     /// Bytes at the front of the buffer that the next step drops.
     used: usize,
     unanswered: bool,
 }
 
-#[derive(Clone)]
+#[derive(Clone, Copy)]
 enum Lend {
     Nothing,
     Admit,
-    Established(Range<usize>),
-    Message(u8, Range<usize>),
+    Established,
+    Message,
 }
 
 /// Bytes of a connection's largest stage, which the keys of the records fill.
@@ -157,7 +161,7 @@ impl<S: Suite> Conn<Server, S> {
         if !self.lent.unanswered || self.lent.serial != ticket.0 {
             return Err(AnswerError::Failed(Error::Misuse(Misuse::Stale)));
         }
-        match (&self.lent.event, answer) {
+        match (self.lent.event, answer) {
             (Lend::Admit, Answer::Admit) => {
                 self.lent.unanswered = false;
                 Ok(())
@@ -166,7 +170,7 @@ impl<S: Suite> Conn<Server, S> {
                 self.end(Ok(Closed::Here(CloseReason::Overloaded)));
                 io.put_error(S::ID, ErrorCode::Busy).map_err(AnswerError::Failed)
             }
-            (Lend::Message(..), Answer::Auth(result)) => self.answer_auth(ticket, &result, io),
+            (Lend::Message, Answer::Auth(result)) => self.answer_auth(ticket, &result, io),
             _ => Err(AnswerError::Failed(Error::Misuse(Misuse::WrongAnswer))),
         }
     }
@@ -194,7 +198,7 @@ impl<R: Role, S: Suite> Conn<R, S> {
     fn start(handshake: R::Handshake<S>, limits: Timeouts, now: Millis) -> Result<Self, Error> {
         Ok(Self {
             stage: Stage::Handshake(handshake),
-            lent: Lent { serial: 0, event: Lend::Nothing, used: 0, unanswered: false },
+            lent: Lent { serial: 0, event: Lend::Nothing, kind: 0, body: 0..0, used: 0, unanswered: false },
             timers: Timers::new(limits, now)?,
         })
     }
@@ -232,18 +236,18 @@ impl<R: Role, S: Suite> Conn<R, S> {
         if id.0 != self.lent.serial {
             return Err(STALE);
         }
-        let lent = |range: &Range<usize>| rx.unconsumed().get(range.clone()).ok_or(STALE);
-        match self.lent.event.clone() {
+        let shown = rx.unconsumed().get(self.lent.body.clone()).ok_or(STALE);
+        match self.lent.event {
             Lend::Nothing => Err(STALE),
             Lend::Admit => self.ticket().map(Event::Admit),
-            Lend::Established(range) => {
-                let peer = lent(&range)?;
+            Lend::Established => {
+                let peer = shown?;
                 Ok(Event::Established(match R::SENDS {
                     Direction::ToClient => Peer::Device(peer),
                     Direction::ToServer => Peer::Server(ServerHello::decode(peer)?),
                 }))
             }
-            Lend::Message(kind, range) => match Message::decode(kind, lent(&range)?).map_err(|_| STALE)? {
+            Lend::Message => match Message::decode(self.lent.kind, shown?).map_err(|_| STALE)? {
                 Message::Auth(request) => Ok(Event::Auth { request, ticket: self.ticket()? }),
                 message => Ok(Event::Message(message)),
             },
@@ -356,12 +360,12 @@ impl<R: Role, S: Suite> Conn<R, S> {
             Outcome::Admit(next) => {
                 *state = next;
                 self.lent.unanswered = true;
-                Ok(self.lend(Lend::Admit, 0))
+                Ok(self.lend(Lend::Admit, 0, 0..0, 0))
             }
             Outcome::Done { finished, peer } => {
                 self.stage = Stage::Open(Open::new::<R>(&finished));
                 self.timers.established(io.now);
-                Ok(self.lend(Lend::Established(peer), total))
+                Ok(self.lend(Lend::Established, 0, peer, total))
             }
         }
     }
@@ -387,7 +391,7 @@ impl<R: Role, S: Suite> Conn<R, S> {
             }
             Ok(Received::Message) => {
                 self.lent.unanswered = is_auth(opened.kind);
-                Ok(self.lend(Lend::Message(opened.kind, opened.body), total))
+                Ok(self.lend(Lend::Message, opened.kind, opened.body, total))
             }
             Err(fault) => {
                 // A CLOSE is never answered, or two sides could go on answering.
@@ -399,9 +403,11 @@ impl<R: Role, S: Suite> Conn<R, S> {
         }
     }
 
-    fn lend(&mut self, event: Lend, used: usize) -> Step {
+    fn lend(&mut self, event: Lend, kind: u8, body: Range<usize>, used: usize) -> Step {
         self.lent.serial = self.lent.serial.wrapping_add(1);
         self.lent.event = event;
+        self.lent.kind = kind;
+        self.lent.body = body;
         self.lent.used = used;
         Step::Event(EventId(self.lent.serial))
     }
