@@ -201,9 +201,10 @@ impl<S: ServedSuite> Session<S> {
     async fn work(&mut self, rx: &mut RxBuf<'_>, tx: &mut TxBuf<'_>) -> Option<End> {
         loop {
             self.timeouts(tx);
+            // Deliveries come last: input opens their window, signals announce them.
+            let starved = self.take_input(rx, tx).await;
             self.take_signals(tx);
             self.deliver(tx).await;
-            let starved = self.take_input(rx, tx).await;
             if self.end.is_some() {
                 return Some(self.farewell(rx, tx).await);
             }

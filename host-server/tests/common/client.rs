@@ -170,8 +170,16 @@ impl Client {
 
     /// What comes within a time.
     pub fn within(&mut self, time: Duration) -> Vec<Record> {
-        self.socket.set_read_timeout(Some(time)).unwrap();
-        let records = std::iter::from_fn(|| self.next().ok()).collect();
+        let end = Instant::now() + time;
+        let mut records = Vec::new();
+        while let Some(left) = end.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) {
+            self.socket.set_read_timeout(Some(left)).unwrap();
+            match self.step() {
+                Ok(record) => records.extend(record),
+                Err(End::Silence) => {}
+                Err(other) => panic!("{other:?}"),
+            }
+        }
         self.socket.set_read_timeout(Some(PATIENCE)).unwrap();
         records
     }
