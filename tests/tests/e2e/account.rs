@@ -1,8 +1,8 @@
 //! Accounts without a terminal: the ready line, `register`, `login`, password files, homes and what overrides them.
 
-use std::{fs, os::unix::fs::PermissionsExt, path::Path};
+use std::{fs, os::unix::fs::PermissionsExt, path::Path, process::Command};
 
-use sordino_tests::e2e::{Client, Finished, Host, PASSWORD, Process};
+use sordino_tests::e2e::{Client, Finished, Host, PASSWORD, PATIENCE, Process};
 
 use crate::PROGRAMS;
 
@@ -47,6 +47,39 @@ fn keys_databases_and_homes_are_private() {
     is_private(&host.data_dir());
     is_private(alice.home());
     is_private(bob.home());
+}
+
+#[test]
+fn a_loose_umask_changes_nothing_about_that() {
+    let loose = ["sh", "-c", "umask 000; exec \"$0\" \"$@\""];
+    let mut host = Host::new(PROGRAMS);
+    host.wrapper = loose.map(str::to_owned).to_vec();
+    host.up();
+    let alice = host.client("alice");
+    let file = alice.password_file(PASSWORD);
+    let mut register = Command::new(loose[0]);
+    register.args(&loose[1..]).arg(PROGRAMS.client).arg("--home").arg(alice.home());
+    register.args(["register", "--server", &alice.server, "--user", "alice", "--email", "a@example.org"]);
+    Process::start(register.args(["--password-file", &file])).finish(PATIENCE).exits(0);
+    let mut send = Command::new(loose[0]);
+    send.args(&loose[1..]).arg(PROGRAMS.client).arg("--home").arg(alice.home());
+    Process::start(send.args(["send", "@alice", "hi"])).finish(PATIENCE).exits(0);
+    is_private(&host.data_dir());
+    is_private(alice.home());
+}
+
+#[test]
+fn a_home_that_enters_again_belongs_to_the_other_account() {
+    let host = Host::start(PROGRAMS);
+    let (home, bob) = (host.member("alice"), host.member("bob"));
+    home.register("carol");
+    home.send("@bob", "I am another now");
+    assert_eq!(bob.receive(1)[0].from, "carol");
+    // Without a device there is nobody who could ever read it.
+    bob.run(&["send", "@alice", "to an account without a device"]).exits(7);
+    home.log_in("alice");
+    bob.send("@alice", "to this device again");
+    assert_eq!(home.receive(1)[0].text, "to this device again");
 }
 
 #[test]
@@ -161,7 +194,7 @@ fn the_environment_stands_for_flags_and_flags_win() {
     register.env("SORDINO_HOME", alice.home()).env("SORDINO_SERVER", "127.0.0.1:1");
     register.env("SORDINO_FINGERPRINT", &alice.fingerprint).env("SORDINO_USER", "alice");
     register.env("SORDINO_EMAIL", "alice@example.org").env("SORDINO_PASSWORD_FILE", &file);
-    Process::start(&mut register).finish(sordino_tests::e2e::PATIENCE).exits(0);
+    Process::start(&mut register).finish(PATIENCE).exits(0);
     alice.send("@alice", "me");
 }
 
@@ -174,7 +207,7 @@ fn without_a_home_the_xdg_directories_are_used() {
     let run = |arguments: &[&str]| {
         let mut command = alice.bare(arguments);
         command.env("XDG_DATA_HOME", &data).env("XDG_CONFIG_HOME", &config);
-        Process::start(&mut command).finish(sordino_tests::e2e::PATIENCE)
+        Process::start(&mut command).finish(PATIENCE)
     };
     fs::create_dir_all(config.join("sordino")).expect("a directory");
     let settings = format!("server = '{}'\nfingerprint = '{}'\n", alice.server, alice.fingerprint);

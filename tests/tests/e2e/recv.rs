@@ -227,3 +227,17 @@ fn a_long_absence_is_caught_up_with_in_one_go() {
     assert_eq!(caught.len(), 600);
     assert_eq!(caught, (0..600).map(|at| format!("number {at}")).collect::<Vec<_>>());
 }
+
+/// The delivery may be recorded before the receipt of the same message is.
+#[test]
+fn a_note_to_oneself_is_sent_and_received_at_the_same_time() {
+    let host = Host::start(PROGRAMS);
+    let alice = host.member("alice");
+    let following = alice.start(&["recv", "--json", "--follow", "--count", "10"]);
+    for at in 0..10 {
+        alice.ok(&["send", "@alice", &format!("note {at}"), "--wait", "delivered"]);
+    }
+    let noted: Vec<String> =
+        lines(&following.finish(PATIENCE).exits(0).stdout).into_iter().map(|l| l.text).collect();
+    assert_eq!(noted, (0..10).map(|at| format!("note {at}")).collect::<Vec<_>>());
+}
