@@ -2,7 +2,7 @@
 //! test polls, and moves the virtual clock when nothing else moves.
 
 use embedded_io_async::{ErrorKind, ErrorType, Read, Write};
-use sordino_core::config::Timeouts;
+use sordino_core::config::{MAX_LIFETIME, Timeouts};
 use sordino_core::drive::{Clock, Drive, DriveError, Link, Next};
 use sordino_core::error::{Deadline, Error, ErrorCode, SendError};
 use sordino_core::event::Closed;
@@ -186,6 +186,7 @@ impl<S: ServedSuite> Read for Stream<'_, '_, S> {
             }
             if world.busy.get() && world.arriving.borrow().is_empty() {
                 world.now.set(world.now.get() + 60_000);
+                assert!(world.now.get() < 2 * u64::from(MAX_LIFETIME), "it goes on beyond every deadline");
                 let mut server = world.server.borrow_mut();
                 server.act(Act::Send(Message::Ping(Ping { token: 1 })), START);
                 world.arriving.borrow_mut().extend(server.take(usize::MAX));
