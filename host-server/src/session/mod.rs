@@ -66,7 +66,7 @@ macro_rules! lend_io {
 pub(crate) use lend_io;
 
 /// Time for the last bytes to leave, and for the peer to take them.
-const FAREWELL: Duration = Duration::from_secs(2);
+const FAREWELL: Duration = Duration::from_secs(1);
 
 /// How a connection ended, for the log.
 #[derive(Debug)]
