@@ -312,9 +312,13 @@ fn dropped_futures_lose_nothing<S: ServedSuite>() {
         let manner = Manner { piece: 5, pauses: 1, buffers: false };
         let world = World::<S>::new(&mut memory, &Recording::setup(), talkative_server(), manner);
         let mut drive = world.run(connected(world.link(&mut rx, &mut tx))).unwrap();
-        let (mut script, mut log) = (talkative_client(), Vec::new());
+        let (mut script, mut log, mut dropped) = (talkative_client(), Vec::new(), 0);
         let end = 'conversation: loop {
-            let Some(next) = world.run_for(drive.next(), polls) else { continue };
+            let Some(next) = world.run_for(drive.next(), polls) else {
+                dropped += 1;
+                assert!(dropped < 100_000, "something was lost");
+                continue;
+            };
             let Next::Event(id) = next.unwrap() else { panic!("it goes on") };
             let event = drive.event(id).unwrap();
             log.push(Seen::of(&event));
