@@ -177,7 +177,7 @@ fn attack_13_old_keys_after_rekey<S: ServedSuite>() {
     }
 }
 
-/// Red if `end` doesn't drop what the stage held before it, or a cipher or MAC isn't erased by its drop.
+/// Red if `end` keeps the stage, or doesn't write over every byte of it: keys and copies of them stay in a smaller variant.
 fn attack_13_keys_after_the_end<S: ServedSuite>() {
     type Ending<S> = (&'static str, fn(&mut Pair<'_, S>), [Option<Outcome>; 2]);
     let endings: [Ending<S>; 5] = [
@@ -239,7 +239,7 @@ fn attack_13_keys_after_the_end<S: ServedSuite>() {
     }
 }
 
-/// Red if a handshake state is moved out of its place before it is erased.
+/// Red if `end` doesn't write over every byte of the stage: moves leave copies of exponents there.
 fn attack_13_secrets_after_a_refused_handshake<S: ServedSuite>() {
     let mut memory = Memory::default();
     let known = Pair::<S>::ready(&mut memory, &Setup::default()).known();
