@@ -12,6 +12,7 @@ use anyhow::{Context as _, Result};
 use async_signal::{Signal, Signals};
 use clap::{Parser, Subcommand, ValueEnum};
 use directories::ProjectDirs;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde::Serialize;
 use smol::{future::FutureExt as _, stream::StreamExt as _};
 use tracing_subscriber::EnvFilter;
@@ -41,7 +42,7 @@ struct Serve {
     #[arg(long, env = "SORDINO_SERVER_DATA_DIR", value_name = "DIR")]
     data_dir: Option<PathBuf>,
     /// Address to listen on; port 0 takes a free one [default: localhost:12345]
-    #[arg(long, env = "SORDINO_SERVER_LISTEN", value_name = "HOST:PORT")]
+    #[arg(long, env = "SORDINO_SERVER_LISTEN", value_name = "HOST:PORT", value_parser = host_and_port)]
     listen: Option<String>,
     /// Policy file, see `config default`
     #[arg(long, env = "SORDINO_SERVER_CONFIG", value_name = "FILE")]
@@ -114,6 +115,7 @@ pub fn main() -> ExitCode {
 
 fn serve(options: &Serve) -> Result<()> {
     log_to_stderr(options.log_format);
+    raise_file_limit();
     let mut config = options.config.as_deref().map_or_else(|| Ok(Config::default()), Config::load)?;
     if let Some(listen) = &options.listen {
         config.listen.clone_from(listen);
@@ -185,6 +187,20 @@ fn print(text: &str) -> Result<()> {
     }
 }
 
+fn host_and_port(text: &str) -> Result<String, &'static str> {
+    let port =
+        text.rsplit_once(':').filter(|(host, _)| !host.is_empty()).map(|(_, port)| port.parse::<u16>());
+    if matches!(port, Some(Ok(_))) { Ok(text.to_owned()) } else { Err("not HOST:PORT") }
+}
+
+/// Every connection is an open file, and the customary limit is far below what the policy admits.
+fn raise_file_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
+        tracing::warn!(%error, files = limit.current, "can't raise the limit of open files");
+    }
+}
+
 fn default_data_dir() -> Result<PathBuf> {
     let dirs = ProjectDirs::from("", "", "sordino-server").context("no home directory: use --data-dir")?;
     Ok(dirs.data_dir().to_owned())
@@ -211,6 +227,16 @@ mod tests {
     fn the_command_line_is_consistent() {
         use clap::CommandFactory as _;
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn an_address_has_a_host_and_a_port() {
+        for right in ["localhost:12345", "127.0.0.1:0", "[::1]:9"] {
+            assert!(host_and_port(right).is_ok(), "{right}");
+        }
+        for wrong in ["localhost", ":12345", "127.0.0.1:", "127.0.0.1:65536", ""] {
+            assert!(host_and_port(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::{
     collections::HashMap,
     io,
     net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs as _},
+    panic::{self, AssertUnwindSafe},
     path::Path,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -239,7 +240,9 @@ impl Threads {
         for number in 0..thread::available_parallelism().map_or(1, usize::from) {
             let (executor, stopped) = (Arc::clone(&executor), stopped.clone());
             let work = move || {
-                let _ = smol::block_on(executor.run(stopped.recv()));
+                // A connection that panics ends alone: the thread goes on with the others.
+                let run = || smol::block_on(executor.run(stopped.recv()));
+                while panic::catch_unwind(AssertUnwindSafe(run)).is_err() {}
             };
             thread::Builder::new()
                 .name(format!("sordino-{number}"))
