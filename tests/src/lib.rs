@@ -4,4 +4,5 @@
 pub mod e2e;
 pub mod fuzz_bodies;
 pub mod pair;
+pub mod python;
 pub mod transcript;

@@ -1,10 +1,10 @@
 //! Recorded conversations against the real state machines, and against the independent implementation in Python.
 
+use sordino_tests::python;
 use sordino_tests::transcript::{
     Chunk, Failure, Player, SideName, Statement, expand_repeats, format_file, parse, play_every_way, record,
 };
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 /// What must at least be there.
 const CASES: [&str; 30] = [
@@ -206,30 +206,14 @@ fn a_missing_or_additional_expectation_fails() {
 }
 
 /// A Python with the packages that the independent implementation needs.
-fn python() -> Option<PathBuf> {
-    let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.venv/bin/python");
-    [own, "python3".into()].into_iter().find(|python| {
-        let probe = Command::new(python).args(["-c", "import cryptography"]).output();
-        probe.is_ok_and(|probe| probe.status.success())
-    })
-}
-
 fn replay(python: &Path, arguments: &[&str]) -> String {
-    let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("interop/replay.py");
-    let output = Command::new(python).arg(program).args(arguments).output().unwrap();
-    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "replay.py {arguments:?}\n{out}{err}");
-    out.into_owned()
+    python::run(python, "replay.py", arguments)
 }
 
 #[test]
 fn the_independent_implementation_replays_what_this_one_records_and_produces_what_this_one_replays() {
-    let Some(python) = python() else {
-        eprintln!(
-            "skipped: no python3 with the package cryptography; `tests/run interop` installs it into .venv"
-        );
-        return;
-    };
+    let test = "the_independent_implementation_replays";
+    let Some(python) = python::interpreter(test) else { return };
     let scratch = tempfile::tempdir().unwrap();
     let path = |name: &str| scratch.path().join(format!("{name}.txt"));
     for name in ["handshake-suite1", "handshake-suite2", "chat-suite1", "chat-suite2"] {

@@ -8,6 +8,7 @@ mod console;
 mod crash;
 mod durable;
 mod equal;
+mod interop;
 mod limits;
 mod protocol;
 mod recv;
