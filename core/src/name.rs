@@ -63,6 +63,14 @@ pub enum Target<'a> {
     Room(RoomName<'a>),
 }
 
+impl<'a> Target<'a> {
+    /// Reads `@name` or `#name` in canonical form.
+    pub fn parse(text: &'a str) -> Option<Self> {
+        let user = text.strip_prefix('@').and_then(Username::new).map(Self::User);
+        user.or_else(|| text.strip_prefix('#').and_then(RoomName::new).map(Self::Room))
+    }
+}
+
 const USER: u8 = 1;
 const ROOM: u8 = 2;
 

@@ -95,6 +95,10 @@ codes! {
         Unavailable = 8,
         /// The account or the server has too many rooms.
         TooManyRooms = 9,
+        /// Somebody else has the username.
+        NameTaken = 10,
+        /// The account has too many boards.
+        TooManyBoards = 11,
     }
 
     /// How to authenticate.
@@ -105,6 +109,8 @@ codes! {
         Password = 2,
         /// The device key is bound already.
         Device = 3,
+        /// Bind the device key to the board's account that an enrolment code names.
+        Claim = 4,
     }
 
     /// Result of an AUTH.
@@ -131,6 +137,18 @@ codes! {
         Unavailable = 9,
         /// Reserved: an invite is needed.
         InviteNeeded = 10,
+    }
+
+    /// How far a board's enrolment has come.
+    BoardState {
+        /// Its code waits to be used.
+        Pending = 0,
+        /// A board has claimed the code.
+        Active = 1,
+        /// The code was not used in time.
+        Expired = 2,
+        /// The owner or the operator has disabled it.
+        Revoked = 3,
     }
 
     /// What happened in a room.

@@ -4,7 +4,7 @@ mod auth;
 mod codes;
 
 pub use auth::{Auth, AuthResult};
-pub use codes::{AuthCode, AuthMethod, CloseReason, Code, NoticeLevel, Registration, RoomEventKind};
+pub use codes::{AuthCode, AuthMethod, BoardState, CloseReason, Code, NoticeLevel, Registration, RoomEventKind};
 
 use crate::config::{MAX_BODY, MAX_NOTICE, MAX_POLICY, MAX_WINDOW};
 use crate::name::{RoomName, Target, Username};
@@ -107,6 +107,7 @@ messages! {
     18 GetPolicy(())               ToServer Any;
     19 Policy(Policy<'a>)          ToClient Any;
     20 Notice(Notice<'a>)          ToClient Any;
+    21 Welcome(Welcome<'a>)        ToClient Ready;
     32 Send(Send<'a>)              ToServer Ready;
     33 Accepted(Accepted)          ToClient Ready;
     34 Refused(Refused)            ToClient Ready;
@@ -123,6 +124,10 @@ messages! {
     54 Who(ListRequest<'a>)        ToServer Ready;
     55 Users(Page<'a, UserEntry<'a>>) ToClient Ready;
     56 RoomEvent(RoomEvent<'a>)    ToClient Ready;
+    64 EnrolBoard(EnrolBoard<'a>)  ToServer Ready;
+    65 RevokeBoard(RevokeBoard<'a>) ToServer Ready;
+    66 ListBoards(ListRequest<'a>) ToServer Ready;
+    67 Boards(Page<'a, BoardEntry<'a>>) ToClient Ready;
 }
 
 /// Declares bodies whose fields stand one after the other. `where` adds a condition, both ways.
@@ -209,6 +214,50 @@ bodies! {
         /// At most 512 bytes.
         text: Text<'a>,
     } where |n| n.text.0.len() <= MAX_NOTICE;
+
+    /// To a board that has claimed its code: by whom it was enrolled.
+    struct Welcome<'a> {
+        /// The member who made the code.
+        owner: Username<'a>,
+        /// HMAC under the code's secret over the board's and the owner's name.
+        proof: [u8; 32],
+    }
+
+    /// Makes an account for a board, which a code lets in.
+    struct EnrolBoard<'a> {
+        /// Comes back in the answer.
+        tag: u32,
+        /// Username of the board.
+        board: Username<'a>,
+        /// SHA-256 of the code's lookup id.
+        lookup: [u8; 32],
+        /// What the board is given in WELCOME.
+        proof: [u8; 32],
+        /// Seconds for which the code is good.
+        lifetime: u32,
+    }
+
+    /// Disables a board and ends its connection.
+    struct RevokeBoard<'a> {
+        /// Comes back in the answer.
+        tag: u32,
+        /// Username of the board.
+        board: Username<'a>,
+    }
+
+    /// A board in a list.
+    struct BoardEntry<'a> {
+        /// Its username.
+        board: Username<'a>,
+        /// How far its enrolment has come.
+        state: BoardState,
+        /// Unix time in milliseconds at which it was last connected, or, while pending, at which its code expires.
+        time: u64,
+        /// Fingerprint of the device key that claimed the code, or zeros.
+        device: [u8; 32],
+        /// HMAC under the code's secret over that fingerprint, or zeros.
+        proof: [u8; 32],
+    }
 
     /// A message on its way to the server.
     struct Send<'a> {
@@ -302,7 +351,7 @@ bodies! {
         retry_after: u32,
     } where |d| d.code.may_wait(d.retry_after);
 
-    /// LIST_ROOMS and WHO.
+    /// LIST_ROOMS, WHO and LIST_BOARDS.
     struct ListRequest<'a> {
         /// Comes back in the answer.
         tag: u32,

@@ -1,0 +1,128 @@
+//! Enrolment codes (`docs/PROTOCOL.md`, section "Boards").
+
+use crate::MAX_ADDRESS;
+use core::fmt;
+use heapless::String;
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::{Digest, Sha256};
+use sordino_core::bytes::Secret;
+use sordino_core::identity::Fingerprint;
+
+const SCHEME: &str = "sordino://";
+const PATH: &str = "/board/";
+
+/// Bytes of a code's secret.
+pub(crate) const SECRET_LEN: usize = 16;
+
+/// What a member's client gives for a board: where the server is, how to know it, and a secret that lets one key
+/// in, once.
+///
+/// `sordino://HOST:PORT/board/SECRET/EXPIRES#FINGERPRINT`: 32 and 64 hexadecimal digits, Unix time in seconds.
+#[derive(Clone)]
+pub struct Code {
+    pub(crate) address: String<MAX_ADDRESS>,
+    pub(crate) fingerprint: Fingerprint,
+    pub(crate) secret: Secret<[u8; SECRET_LEN]>,
+    /// Unix time in seconds after which the server refuses it.
+    pub expires: u64,
+}
+
+/// The text is not an enrolment code, or was damaged on its way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BadCode;
+
+impl fmt::Display for BadCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("this is not an enrolment code")
+    }
+}
+
+impl Code {
+    /// Reads a code.
+    ///
+    /// # Errors
+    /// [`BadCode`].
+    pub fn parse(text: &str) -> Result<Self, BadCode> {
+        Self::read(text.trim()).ok_or(BadCode)
+    }
+
+    fn read(text: &str) -> Option<Self> {
+        let (place, fingerprint) = text.strip_prefix(SCHEME)?.split_once('#')?;
+        let (address, rest) = place.split_once(PATH)?;
+        let (secret, expires) = rest.split_once('/')?;
+        let (host, port) = split_address(address)?;
+        let mut code = Self {
+            address: String::try_from(address).ok()?,
+            fingerprint: [0; 32],
+            secret: Secret::zeroed(),
+            expires: expires.parse().ok()?,
+        };
+        unhex(fingerprint, &mut code.fingerprint)?;
+        unhex(secret, code.secret.expose_mut())?;
+        (!host.is_empty() && port != 0).then_some(code)
+    }
+}
+
+impl fmt::Debug for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Code").field("address", &self.address).finish_non_exhaustive()
+    }
+}
+
+/// Host and port of `HOST:PORT`, where HOST may be an IPv6 address in brackets.
+pub(crate) fn split_address(address: &str) -> Option<(&str, u16)> {
+    let (host, port) = address.rsplit_once(':')?;
+    let host = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
+    Some((host, port.parse().ok()?))
+}
+
+fn unhex(text: &str, out: &mut [u8]) -> Option<()> {
+    let mut digits = text.chars();
+    for byte in out {
+        let (high, low) = (digits.next()?.to_digit(16)?, digits.next()?.to_digit(16)?);
+        *byte = u8::try_from((high << 4) | low).ok()?;
+    }
+    digits.next().is_none().then_some(())
+}
+
+/// Lower-case hexadecimal digits of `bytes`; at most `N`.
+pub(crate) fn hex<const N: usize>(bytes: &[u8]) -> String<N> {
+    let digits = bytes.iter().flat_map(|b| [b >> 4, b & 15]);
+    let text = digits.filter_map(|d| char::from_digit(u32::from(d), 16));
+    let mut out = String::new();
+    for digit in text {
+        let _truncated = out.push(digit);
+    }
+    out
+}
+
+/// Under which the server finds the code: the first half of a hash of the secret.
+pub(crate) fn lookup(secret: &[u8]) -> [u8; 16] {
+    let hash: [u8; 32] =
+        Sha256::new().chain_update(b"sordino/1 board lookup").chain_update(secret).finalize().into();
+    let mut id = [0; 16];
+    id.iter_mut().zip(hash).for_each(|(to, from)| *to = from);
+    id
+}
+
+fn hmac(secret: &[u8], parts: &[&[u8]]) -> [u8; 32] {
+    // HMAC takes a key of any length (RFC 2104): there is no error to report.
+    let mut mac =
+        Hmac::<Sha256>::new_from_slice(secret).unwrap_or_else(|_| KeyInit::new(&Default::default()));
+    parts.iter().for_each(|part| mac.update(part));
+    mac.finalize().into_bytes().into()
+}
+
+/// What the board shows its owner: that the holder of this device key knows the secret.
+pub(crate) fn board_proof(secret: &[u8], device: &Fingerprint) -> [u8; 32] {
+    hmac(secret, &[b"sordino/1 board key", device])
+}
+
+/// What the owner shows the board: under which name, and by whom, it was enrolled.
+pub(crate) fn owner_proof(secret: &[u8], board: &str, owner: &str) -> [u8; 32] {
+    let length = |name: &str| [u8::try_from(name.len()).unwrap_or(u8::MAX)];
+    hmac(
+        secret,
+        &[b"sordino/1 board owner", &length(board), board.as_bytes(), &length(owner), owner.as_bytes()],
+    )
+}
