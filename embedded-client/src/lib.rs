@@ -9,7 +9,7 @@
 //! ```no_run
 //! # use sordino_embedded::{Board, Clock, Code, Connect, Event, Memory, Storage, Target, rand_core::TryCryptoRng};
 //! # async fn app(flash: impl Storage, rng: impl TryCryptoRng, clock: impl Clock, mut socket: impl Connect, typed: &str) -> Option<()> {
-//! let board = Board::open(flash, rng).ok()?;
+//! let board: Board<_, _> = Board::open(flash, rng).ok()?;
 //! board.enrol(&Code::parse(typed).ok()?).ok()?;                  // once
 //! board.send(Target::parse("#greenhouse")?, "23.4 °C").ok()?;     // into the outbox, from any task
 //! let mut memory = Memory::new();
