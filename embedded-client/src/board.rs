@@ -18,6 +18,7 @@ use sordino_core::identity::{Fingerprint, device_fingerprint};
 use sordino_core::messages::Send;
 use sordino_core::name::Target;
 use sordino_core::suite::{SecretKey, Suite, Suite1};
+use sordino_core::wire::Opaque;
 
 /// Records of 1 KiB are announced.
 const RX: usize = MIN_RECORD as usize + RECORD_OVERHEAD;
@@ -217,7 +218,8 @@ impl<F: Storage, G: TryCryptoRng, S: Suite> Board<F, G, S> {
         }
         let mut inner = self.inner()?;
         let id = inner.draw::<16>().ok_or(BoardError::Entropy)?;
-        let number = inner.state.push(&Send { id: *id.array(), target, format: 0, body: text.as_bytes() })?;
+        let number =
+            inner.state.push(&Send { id: *id.array(), target, format: 0, body: Opaque(text.as_bytes()) })?;
         self.changed.raise();
         Ok(number)
     }

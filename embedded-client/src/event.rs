@@ -60,7 +60,7 @@ pub struct Message<'e> {
 impl<'e> From<&Deliver<'e>> for Message<'e> {
     fn from(deliver: &Deliver<'e>) -> Self {
         let Deliver { sender, target, time, format, total, offset, part, .. } = *deliver;
-        Self { from: sender, to: target, time, format, total, offset, part }
+        Self { from: sender, to: target, time, format, total, offset, part: part.0 }
     }
 }
 

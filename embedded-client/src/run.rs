@@ -14,6 +14,7 @@ use embedded_io_async::{ErrorType, Read, Write};
 use rand_core::TryCryptoRng;
 use sordino_core::config::{Millis, Timeouts};
 use sordino_core::drive::{Clock, Drive, DriveError, Link, Next};
+use sordino_core::error::SendError;
 use sordino_core::messages::CloseReason;
 use sordino_core::suite::Suite;
 
@@ -129,7 +130,6 @@ impl<F: Storage, G: TryCryptoRng, S: Suite> Board<F, G, S> {
         match error {
             DriveError::Stream(_) => End::Offline(Offline::Network),
             DriveError::Protocol(error) => self.failed(error),
-            DriveError::Send(_) => End::Offline(Offline::Closed),
         }
     }
 
@@ -151,7 +151,7 @@ impl<F: Storage, G: TryCryptoRng, S: Suite> Board<F, G, S> {
             Err(end) => return end,
         };
         loop {
-            if let Err(end) = self.send_due(&mut session, &mut drive).await {
+            if let Err(end) = self.send_due(&mut session, &mut drive) {
                 drive.close(CloseReason::Bye).await;
                 return end;
             }
@@ -167,6 +167,7 @@ impl<F: Storage, G: TryCryptoRng, S: Suite> Board<F, G, S> {
             };
             let event = match next {
                 Ok(Next::Event(id)) => drive.event(id),
+                Ok(Next::Room) => continue,
                 Ok(Next::Closed(reason)) => return closed(reason),
                 Err(error) => return self.drive_failed(error),
             };
@@ -181,8 +182,8 @@ impl<F: Storage, G: TryCryptoRng, S: Suite> Board<F, G, S> {
         }
     }
 
-    /// Puts everything that is due into the output.
-    async fn send_due<R, W, D>(
+    /// Puts everything that is due into the output, as far as there is room.
+    fn send_due<R, W, D>(
         &self,
         session: &mut Session,
         drive: &mut Drive<'_, S, R, W, D, crate::connection::Drawn>,
@@ -194,16 +195,18 @@ impl<F: Storage, G: TryCryptoRng, S: Suite> Board<F, G, S> {
     {
         let mut scratch = Scratch([0; OUTGOING]);
         loop {
-            let due = {
-                let mut inner = self.access()?;
-                if session.is_stale(&inner) {
-                    return Err(End::Turned);
-                }
-                session.next(&mut inner, drive.now(), &mut scratch)
+            let mut inner = self.access()?;
+            if session.is_stale(&inner) {
+                return Err(End::Turned);
+            }
+            let Some((message, sent)) = session.next(&mut inner, drive.now(), &mut scratch) else {
+                return Ok(());
             };
-            let Some((message, sent)) = due else { return Ok(()) };
-            drive.send(&message).await.map_err(|error| self.drive_failed(error))?;
-            session.sent(&mut *self.access()?, sent);
+            match drive.send(&message) {
+                Ok(()) => session.sent(&mut inner, sent),
+                Err(SendError::NoRoom(_)) => return Ok(()),
+                Err(_) => return Err(End::Offline(Offline::Closed)),
+            }
         }
     }
 }

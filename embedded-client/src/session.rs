@@ -317,7 +317,7 @@ impl Session {
         let access = || board.inner().map_err(|_| End::Turned);
         let known = deliver.number <= access()?.state.seen;
         let stop = if known { Ok(()) } else { tell(handler, Event::Message(deliver.into())) };
-        let end = usize::from(deliver.offset).saturating_add(deliver.part.len());
+        let end = usize::from(deliver.offset).saturating_add(deliver.part.0.len());
         if end >= usize::from(deliver.total) {
             if !known {
                 access()?.state.set_seen(deliver.number)?;

@@ -11,6 +11,7 @@ use sordino_core::messages::{
 };
 use sordino_core::name::{Target, Username};
 use sordino_core::suite::{PublicKey, SecretKey};
+use sordino_core::wire::Opaque;
 use sordino_core::{
     Accept, Acceptor, Answer, Conn, Error, Event, Io, Message, Peer, RxBuf, Server, ServerConfig, Step,
     Suite1, Suite2, TxBuf,
@@ -259,7 +260,7 @@ impl Link {
                 } else {
                     let known = world.accepted.iter().position(|(id, _)| *id == send.id);
                     let number = known.unwrap_or_else(|| {
-                        world.accepted.push((send.id, String::from_utf8(send.body.to_vec()).unwrap()));
+                        world.accepted.push((send.id, String::from_utf8(send.body.0.to_vec()).unwrap()));
                         world.accepted.len() - 1
                     });
                     Message::Accepted(Accepted { id: send.id, number: number as u64, time })
@@ -305,7 +306,7 @@ impl Link {
                     format: 0,
                     total: body.len() as u16,
                     offset: (index * 900) as u16,
-                    part,
+                    part: Opaque(part),
                 };
                 let mut io = Io { now, tx: &mut self.tx, rng: &mut world.random };
                 conn.send(&Message::Deliver(deliver), &mut io).unwrap();
