@@ -5,6 +5,8 @@
 //! cargo run -p sordino-embedded --example pc -- board.flash
 //! ```
 //! Every line on standard input, `@user text` or `#room text`, is sent.
+#![expect(clippy::arithmetic_side_effects, reason = "offsets in a file of 8 KiB")]
+
 use embedded_io::{ErrorType, Read, ReadReady, Write};
 use getrandom::SysRng;
 use sordino_embedded::{Block, Board, Code, Event, Memory, Storage, Target, blocking};
