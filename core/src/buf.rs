@@ -1,7 +1,9 @@
 //! Cursors over the caller's receive and send buffers.
 
 use crate::error::NoRoom;
+use core::cell::Cell;
 use core::fmt;
+use core::ops::Range;
 use zeroize::Zeroize;
 
 /// Received bytes that were not consumed yet, in the caller's slice.
@@ -36,7 +38,7 @@ impl<'b> RxBuf<'b> {
             self.tail = 0;
         } else if self.tail == self.buf.len() && self.head > 0 {
             let kept = self.tail.saturating_sub(self.head);
-            self.buf.copy_within(self.head..self.tail, 0);
+            move_to_front(self.buf, self.head..self.tail);
             // An opened record may stand here: one copy of it is enough.
             self.buf.get_mut(kept..self.tail).unwrap_or_default().zeroize();
             self.tail = kept;
@@ -88,6 +90,14 @@ impl<'b> RxBuf<'b> {
             old.zeroize();
         }
         self.head = end;
+    }
+}
+
+/// `copy_within` without its panic.
+fn move_to_front(buf: &mut [u8], from: Range<usize>) {
+    let cells = Cell::from_mut(buf).as_slice_of_cells();
+    for (to, from) in cells.iter().zip(cells.get(from).unwrap_or_default()) {
+        to.set(from.get());
     }
 }
 
@@ -145,7 +155,7 @@ impl<'b> TxBuf<'b> {
             return Err(NoRoom { needed: u32::try_from(needed).unwrap_or(u32::MAX) });
         }
         if self.buf.len().saturating_sub(self.tail) < needed {
-            self.buf.copy_within(self.head..self.tail, 0);
+            move_to_front(self.buf, self.head..self.tail);
             self.tail = self.tail.saturating_sub(self.head);
             self.head = 0;
         }

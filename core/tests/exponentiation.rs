@@ -2,7 +2,7 @@
 #![expect(clippy::indexing_slicing, clippy::arithmetic_side_effects, reason = "a test may panic")]
 
 use crypto_bigint::modular::{FixedMontyForm, FixedMontyParams};
-use crypto_bigint::{Odd, U256, U320, U2048, U3072};
+use crypto_bigint::{JacobiSymbol, Odd, U256, U320, U2048, U3072};
 use sordino_core::dh::{Ffdhe2048, Ffdhe3072, Group};
 
 /// Not random: a counter through SplitMix64.
@@ -69,3 +69,29 @@ macro_rules! agrees {
 
 agrees!(suite_1, Ffdhe2048, U2048, U256, 256, 32);
 agrees!(suite_2, Ffdhe3072, U3072, U320, 384, 40);
+
+/// The Jacobi symbol against crypto-bigint's, and its rules: squares and g = 2 (p = 7 mod 8) have 1, −1 has −1.
+macro_rules! residues {
+    ($name:ident, $group:ident, $uint:ident, $len:literal) => {
+        #[test]
+        fn $name() {
+            let prime = Odd::new($uint::from_be_slice(&$group::prime())).unwrap();
+            let mut state = 3;
+            let (mut ones, mut any) = (0, [0; $len]);
+            for _ in 0..100 {
+                fill(&mut state, &mut any[1..]);
+                let one = $uint::from_be_slice(&any).jacobi_symbol_vartime(&prime) == JacobiSymbol::One;
+                assert_eq!($group::is_residue(&any), one);
+                ones += i32::from(one);
+            }
+            assert!((20..80).contains(&ones));
+            let [mut one, mut two, mut minus_one] = [[0; $len], [0; $len], $group::prime()];
+            (one[$len - 1], two[$len - 1]) = (1, 2);
+            minus_one[$len - 1] -= 1;
+            assert!($group::is_residue(&one) && $group::is_residue(&two) && !$group::is_residue(&minus_one));
+        }
+    };
+}
+
+residues!(residues_1, Ffdhe2048, U2048, 256);
+residues!(residues_2, Ffdhe3072, U3072, 384);
