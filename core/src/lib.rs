@@ -11,6 +11,7 @@
 //! | phases, dispatch, deadlines | [`conn`], [`event`] |
 //! | Noise XK | `handshake` |
 //! | records in place | [`record`], [`aead`] |
+//! | enrolment of boards | [`board`] |
 //! | messages and their fields | [`messages`], [`name`], [`wire`] |
 //! | primitives | [`suite`], [`dh`], [`kdf`], [`bytes`] |
 //! | async client driver (feature `drive`) | `drive` |
@@ -20,6 +21,7 @@
 
 pub mod acceptor;
 pub mod aead;
+pub mod board;
 pub mod buf;
 pub mod bytes;
 pub mod config;

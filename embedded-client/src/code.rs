@@ -1,18 +1,14 @@
-//! Enrolment codes (`docs/PROTOCOL.md`, section "Boards").
+//! Enrolment codes (`docs/PROTOCOL.md`, section 14).
 
 use crate::MAX_ADDRESS;
 use core::fmt;
 use heapless::String;
+use sordino_core::board::SECRET_LEN;
 use sordino_core::bytes::Secret;
 use sordino_core::identity::Fingerprint;
-use sordino_core::kdf;
-use sordino_core::suite::Suite1;
 
 const SCHEME: &str = "sordino://";
 const PATH: &str = "board";
-
-/// Bytes of a code's secret.
-pub(crate) const SECRET_LEN: usize = 16;
 
 /// What a member's client gives for a board: where the server is, how to know it, and a secret that lets one key
 /// in, once.
@@ -102,31 +98,4 @@ pub(crate) fn hex<const N: usize>(bytes: &[u8]) -> String<N> {
         let _truncated = out.push(digit);
     }
     out
-}
-
-/// Under which the server finds the code: the first half of a hash of the secret.
-pub(crate) fn lookup(secret: &[u8]) -> [u8; 16] {
-    let hash = kdf::hash::<Suite1>(&[b"sordino/1 board lookup", secret]);
-    let mut id = [0; 16];
-    id.iter_mut().zip(hash).for_each(|(to, from)| *to = from);
-    id
-}
-
-/// HMAC-SHA-256, whatever the board's suite.
-fn hmac(secret: &[u8], parts: &[&[u8]]) -> [u8; 32] {
-    *kdf::hmac::<Suite1>(secret, parts).array()
-}
-
-/// What the board shows its owner: that the holder of this device key knows the secret.
-pub(crate) fn board_proof(secret: &[u8], device: &Fingerprint) -> [u8; 32] {
-    hmac(secret, &[b"sordino/1 board key", device])
-}
-
-/// What the owner shows the board: under which name, and by whom, it was enrolled.
-pub(crate) fn owner_proof(secret: &[u8], board: &str, owner: &str) -> [u8; 32] {
-    let length = |name: &str| [u8::try_from(name.len()).unwrap_or(u8::MAX)];
-    hmac(
-        secret,
-        &[b"sordino/1 board owner", &length(board), board.as_bytes(), &length(owner), owner.as_bytes()],
-    )
 }

@@ -9,6 +9,7 @@ use crate::storage::Storage;
 use core::ops::ControlFlow;
 use heapless::String;
 use rand_core::TryCryptoRng;
+use sordino_core::board;
 use sordino_core::config::{MAX_USERNAME, Millis};
 use sordino_core::event;
 use sordino_core::identity::device_fingerprint;
@@ -98,10 +99,10 @@ impl Session {
         let account = inner.state.account().is_some();
         let claim = inner.state.secret().filter(|_| !account).and_then(|secret| {
             let (_, public) = inner.state.identity::<S>()?;
-            let proof = code::board_proof(secret.expose(), &device_fingerprint::<S>(&public));
+            let proof = board::board_proof(secret.expose(), &device_fingerprint::<S>(&public));
             Some(Claim {
-                lookup: code::hex(&code::lookup(secret.expose())),
-                proof: code::hex(&proof),
+                lookup: code::hex(&board::lookup_id(secret.expose())),
+                proof: code::hex(proof.expose()),
                 username: String::new(),
             })
         });
@@ -252,7 +253,7 @@ impl Session {
         let Some(claim) = &self.claim else { return Ok(None) };
         let secret = inner.state.secret().ok_or(End::Turned)?;
         let owner = welcome.owner.as_str();
-        if code::owner_proof(secret.expose(), &claim.username, owner) != welcome.proof {
+        if *board::owner_proof(secret.expose(), &claim.username, owner).array() != welcome.proof {
             return Err(End::Offline(Offline::Owner));
         }
         inner.state.finish_enrolment(&claim.username, owner)?;

@@ -1,10 +1,11 @@
 //! What a board keeps in flash: keys, enrolment, pin, counters, outbox.
 
-use crate::code::{Code, SECRET_LEN};
+use crate::code::Code;
 use crate::journal::{AppendError, Journal, MAX_BODY, PREVIEW, Place};
 use crate::storage::Storage;
 use crate::{MAX_ADDRESS, MAX_TEXT, OUTBOX};
 use heapless::String;
+use sordino_core::board::SECRET_LEN;
 use sordino_core::bytes::Secret;
 use sordino_core::config::MAX_USERNAME;
 use sordino_core::identity::{Fingerprint, Pin, ServerKey};

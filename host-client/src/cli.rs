@@ -60,6 +60,8 @@ pub enum Command {
     Rooms(Rooms),
     /// List the users who are connected
     Who(Json),
+    /// Enrol, list and revoke boards
+    Boards(Boards),
     /// Print what was said with a user or in a room, as this device knows it
     History(History),
 }
@@ -142,6 +144,47 @@ pub struct Rooms {
     /// What to do.
     #[command(subcommand)]
     pub command: RoomCommand,
+}
+
+/// Board commands.
+#[derive(Debug, Args)]
+pub struct Boards {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: BoardCommand,
+}
+
+/// What to do with boards.
+#[derive(Debug, Subcommand)]
+pub enum BoardCommand {
+    /// Make an account for a board, and print the code that lets it in, once
+    Enrol(EnrolBoard),
+    /// List your boards and whether their keys are proven
+    List(Json),
+    /// Disable a board for good
+    Revoke(BoardName),
+}
+
+/// A board to be enrolled.
+#[derive(Debug, Args)]
+pub struct EnrolBoard {
+    /// Username of the board
+    #[arg(value_parser = target::username)]
+    pub board: String,
+    /// Minutes for which the code is good
+    #[arg(long, value_name = "MIN", default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=10_080))]
+    pub minutes: u32,
+    /// Print the text only, no QR code
+    #[arg(long)]
+    pub no_qr: bool,
+}
+
+/// A board.
+#[derive(Debug, Args)]
+pub struct BoardName {
+    /// Username of the board
+    #[arg(value_parser = target::username)]
+    pub board: String,
 }
 
 /// What to do with rooms.

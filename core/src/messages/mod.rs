@@ -4,7 +4,9 @@ mod auth;
 mod codes;
 
 pub use auth::{Auth, AuthResult};
-pub use codes::{AuthCode, AuthMethod, BoardState, CloseReason, Code, NoticeLevel, Registration, RoomEventKind};
+pub use codes::{
+    AuthCode, AuthMethod, BoardState, CloseReason, Code, NoticeLevel, Registration, RoomEventKind,
+};
 
 use crate::config::{MAX_BODY, MAX_NOTICE, MAX_POLICY, MAX_WINDOW};
 use crate::name::{RoomName, Target, Username};

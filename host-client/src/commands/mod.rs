@@ -1,6 +1,7 @@
 //! The commands that end by themselves. The chat is in [`crate::chat`].
 
 mod account;
+mod boards;
 mod recv;
 mod rooms;
 mod send;
@@ -40,6 +41,7 @@ pub async fn dispatch(cli: Cli) -> Result<()> {
         Command::Send(args) => send::send(&settings, &args).await,
         Command::Recv(args) => recv::recv(&settings, &args).await,
         Command::Rooms(args) => rooms::rooms(&settings, &args.command).await,
+        Command::Boards(args) => boards::boards(&settings, &args.command).await,
         Command::Who(form) => rooms::who(&settings, form).await,
         Command::History(args) => history(&settings, &args).await,
     }

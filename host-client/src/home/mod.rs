@@ -1,7 +1,7 @@
 //! The client's directory: device keys, the pinned server, the account. Several processes may share it.
 
 mod device;
-mod files;
+pub(crate) mod files;
 mod server;
 
 use std::fs::{self, DirBuilder, File, TryLockError};

@@ -1,8 +1,8 @@
 //! What the server says, owned, so that it can be kept and sent between tasks.
 
 use sordino_core::messages::{
-    Accepted, AuthCode, Deliver, Delivered, Done, Message, MessageId, NoticeLevel, Policy, Refused,
-    Registration, RoomEventKind,
+    Accepted, AuthCode, BoardState, Deliver, Delivered, Done, Message, MessageId, NoticeLevel, Policy,
+    Refused, Registration, RoomEventKind,
 };
 
 use crate::text::target::Target;
@@ -44,6 +44,21 @@ pub struct UserInfo {
     pub name: String,
     /// Whether a device of the user is connected.
     pub online: bool,
+}
+
+/// A board in a list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BoardInfo {
+    /// Without `@`.
+    pub name: String,
+    /// How far its enrolment has come.
+    pub state: BoardState,
+    /// Unix milliseconds at which it claimed its code, or at which the code expires.
+    pub time: u64,
+    /// Fingerprint of the key that claimed the code, or zeros.
+    pub device: [u8; 32],
+    /// What that key's holder showed for it, or zeros.
+    pub proof: [u8; 32],
 }
 
 /// What the server wants people to know before they register.
@@ -97,6 +112,8 @@ pub enum Event {
     Rooms(u32, bool, Vec<RoomInfo>),
     /// A page of users: tag, whether there is more, the users.
     Users(u32, bool, Vec<UserInfo>),
+    /// A page of boards: tag, whether there is more, the boards.
+    Boards(u32, bool, Vec<BoardInfo>),
     /// Somebody came to a room, or left it: what, room, user.
     Room(RoomEventKind, String, String),
     /// A line for the person. Foreign text.
@@ -178,6 +195,16 @@ pub fn own(message: &Message<'_>, assembler: &mut Assembler) -> Result<Option<Ev
                 online: u.online,
             };
             Event::Users(page.tag, page.more, page.items.iter().map(user).collect())
+        }
+        Message::Boards(page) => {
+            let board = |b: sordino_core::messages::BoardEntry<'_>| BoardInfo {
+                name: b.board.as_str().to_owned(),
+                state: b.state,
+                time: b.time,
+                device: b.device,
+                proof: b.proof,
+            };
+            Event::Boards(page.tag, page.more, page.items.iter().map(board).collect())
         }
         Message::RoomEvent(e) => Event::Room(e.event, e.room.as_str().to_owned(), e.user.as_str().to_owned()),
         Message::Notice(notice) => Event::Notice(notice.level, notice.text.0.to_owned()),

@@ -179,6 +179,8 @@ pub fn refused(code: Code, retry_after: u32, what: &str) -> Failure {
         Code::Unavailable => {
             (Exit::Failed, format!("the server can't store it now: try again {}", wait(retry_after)))
         }
+        Code::NameTaken => (Exit::Failed, "somebody else has this name".into()),
+        Code::TooManyBoards => (Exit::Failed, "there are too many boards".into()),
         Code::TooManyRooms => {
             (Exit::Failed, "there are too many rooms, of this account or on the server".into())
         }

@@ -18,15 +18,15 @@ use smol::future::or;
 use sordino_core::config::AUTH_LEN;
 use sordino_core::identity::Fingerprint;
 use sordino_core::messages::{
-    Ack, Auth, AuthCode, AuthMethod, Code, ListMembers, ListRequest, Message, MessageId, Receive,
-    RoomRequest, Send,
+    Ack, Auth, AuthCode, AuthMethod, Code, EnrolBoard, ListMembers, ListRequest, Message, MessageId, Receive,
+    RevokeBoard, RoomRequest, Send,
 };
-use sordino_core::name::RoomName;
+use sordino_core::name::{RoomName, Username};
 use sordino_core::suite::{Suite1, Suite2};
 use sordino_core::wire::{Opaque, Writer};
 use zeroize::Zeroizing;
 
-pub use event::{Delivery, Event, LoginAnswer, RoomInfo, Rules, UserInfo};
+pub use event::{BoardInfo, Delivery, Event, LoginAnswer, RoomInfo, Rules, UserInfo};
 pub use identity::Identity;
 
 use crate::failure::{Failure, Result};
@@ -304,6 +304,59 @@ impl Session {
         }
     }
 
+    /// Makes an account for a board.
+    ///
+    /// # Errors
+    /// As the server says.
+    pub async fn enrol_board(
+        &mut self,
+        board: &str,
+        lookup: [u8; 32],
+        proof: [u8; 32],
+        lifetime: u32,
+    ) -> Result<()> {
+        let tag = self.next_tag();
+        let name = user_name(board)?;
+        self.order(&Message::EnrolBoard(EnrolBoard { tag, board: name, lookup, proof, lifetime }))?;
+        self.done(tag, &format!("enrolling @{board}")).await
+    }
+
+    /// Disables a board of one's own.
+    ///
+    /// # Errors
+    /// As the server says.
+    pub async fn revoke_board(&mut self, board: &str) -> Result<()> {
+        let tag = self.next_tag();
+        self.order(&Message::RevokeBoard(RevokeBoard { tag, board: user_name(board)? }))?;
+        self.done(tag, &format!("revoking @{board}")).await
+    }
+
+    /// All boards of one's own.
+    ///
+    /// # Errors
+    /// As the server says.
+    pub async fn boards(&mut self) -> Result<Vec<BoardInfo>> {
+        let mut all: Vec<BoardInfo> = Vec::new();
+        loop {
+            let tag = self.next_tag();
+            let after = all.last().map_or("", |board| &board.name);
+            self.order(&Message::ListBoards(ListRequest { tag, after }))?;
+            let (more, page) = self
+                .answer("listing boards", |event| match event {
+                    Event::Boards(of, more, page) if of == tag => Ok(Ok((more, page))),
+                    Event::Done(done) if done.tag == tag => Ok(Err(done)),
+                    other => Err(other),
+                })
+                .await?
+                .map_err(|done| explain::refused(done.code, done.retry_after, "listing boards"))?;
+            let last = page.is_empty() || !more;
+            all.extend(page);
+            if last {
+                return Ok(all);
+            }
+        }
+    }
+
     /// The members of a room that one is in.
     ///
     /// # Errors
@@ -437,6 +490,10 @@ impl Session {
         self.last_tag = self.last_tag.wrapping_add(1);
         self.last_tag
     }
+}
+
+fn user_name(user: &str) -> Result<Username<'_>> {
+    Username::new(user).ok_or_else(|| Failure::usage(format!("@{user} isn't a username in canonical form")))
 }
 
 fn room_name(room: &str) -> Result<RoomName<'_>> {

@@ -1,5 +1,6 @@
 //! Who may register and log in: policy, limits, Argon2id, and the binding of a device key to an account.
 
+mod boards;
 mod hasher;
 pub mod policy;
 
@@ -8,6 +9,7 @@ use std::sync::Arc;
 use sordino_core::messages::{AuthCode, AuthMethod};
 use zeroize::Zeroizing;
 
+pub use boards::{ClaimRequest, Claimed, Enrolment};
 pub use hasher::{Busy, Checked, Hasher};
 
 use crate::{
@@ -109,6 +111,8 @@ impl Accounts {
             AuthMethod::Register => self.register(login, now).await,
             AuthMethod::Password => self.password(login, now).await,
             AuthMethod::Device => self.device(&login.fingerprint),
+            // By [`Self::claim`].
+            AuthMethod::Claim => Err(AuthCode::Denied.into()),
         }
     }
 

@@ -6,7 +6,9 @@ use std::{
     sync::Arc,
 };
 
-use crate::store::{Account, AccountId, Change, Device, DeviceId, Member, Place, Room, RoomId, Target};
+use crate::store::{
+    Account, AccountId, Board, Change, Device, DeviceId, Member, Place, Room, RoomId, Target,
+};
 
 /// An account and what hangs on it.
 #[derive(Debug)]
@@ -35,6 +37,8 @@ pub struct Directory {
     by_name: BTreeMap<Arc<str>, AccountId>,
     devices: HashMap<DeviceId, Device>,
     by_fingerprint: HashMap<[u8; 32], DeviceId>,
+    boards: HashMap<AccountId, Board>,
+    by_lookup: HashMap<[u8; 32], AccountId>,
     rooms: HashMap<RoomId, Assembly>,
     by_room_name: BTreeMap<Arc<str>, RoomId>,
     last_rows: (i64, i64, i64),
@@ -50,6 +54,17 @@ impl Directory {
             Change::Label(id, label) => {
                 if let Some(device) = self.devices.get_mut(id) {
                     device.label.clone_from(label);
+                }
+            }
+            Change::Board(board) => self.add_board(board.clone()),
+            Change::Claimed(account, claim) => {
+                if let Some(board) = self.boards.get_mut(account) {
+                    board.claim = Some(*claim);
+                }
+            }
+            Change::Disabled(account) => {
+                if let Some(person) = self.people.get_mut(account) {
+                    person.account.disabled = true;
                 }
             }
             Change::Room(room, _) => self.add_room(room.clone()),
@@ -105,6 +120,30 @@ impl Directory {
     #[must_use]
     pub fn device_with(&self, fingerprint: &[u8; 32]) -> Option<&Device> {
         self.by_fingerprint.get(fingerprint).and_then(|id| self.devices.get(id))
+    }
+
+    /// An account's board.
+    #[must_use]
+    pub fn board(&self, account: AccountId) -> Option<&Board> {
+        self.boards.get(&account)
+    }
+
+    /// The board that a code lets in.
+    #[must_use]
+    pub fn board_with(&self, lookup: &[u8; 32]) -> Option<&Board> {
+        self.by_lookup.get(lookup).and_then(|account| self.boards.get(account))
+    }
+
+    /// A member's boards behind a name, in ascending order.
+    pub fn boards_after<'a>(
+        &'a self,
+        owner: AccountId,
+        name: &'a str,
+    ) -> impl Iterator<Item = (&'a Person, &'a Board)> {
+        let people = self.by_name.range::<str, _>(behind(name)).filter_map(|(_, id)| self.people.get(id));
+        people.filter_map(move |person| {
+            Some((person, self.boards.get(&person.account.id).filter(|b| b.owner == owner)?))
+        })
     }
 
     /// Everything up to `number` is acknowledged by a device.
@@ -186,6 +225,13 @@ impl Directory {
         self.last_rows.0 = self.last_rows.0.max(account.id.0);
         self.by_name.insert(Arc::clone(&account.name), account.id);
         self.people.insert(account.id, Person { account, devices: Vec::new(), rooms: BTreeSet::new() });
+    }
+
+    pub(super) fn add_board(&mut self, board: Board) {
+        if let Some(old) = self.boards.insert(board.account, board.clone()) {
+            self.by_lookup.remove(&old.lookup);
+        }
+        self.by_lookup.insert(board.lookup, board.account);
     }
 
     pub(super) fn add_device(&mut self, device: Device) {

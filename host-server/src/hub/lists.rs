@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::State;
-use crate::store::AccountId;
+use crate::store::{AccountId, Board};
 
 /// tag, more and count before the items (PROTOCOL.md section 7).
 const HEAD: usize = 7;
@@ -37,7 +37,29 @@ pub struct UserLine {
     pub online: bool,
 }
 
+/// A board in LIST_BOARDS.
+#[derive(Debug, PartialEq, Eq)]
+pub struct BoardLine {
+    /// Without sigil.
+    pub name: Arc<str>,
+    /// Whether it was revoked.
+    pub disabled: bool,
+    /// The rest.
+    pub board: Board,
+}
+
 impl State {
+    /// A member's boards behind a name, in a body of at most `bytes`.
+    #[must_use]
+    pub fn boards_page(&self, owner: AccountId, after: &str, bytes: usize) -> Page<BoardLine> {
+        let lines = self.directory.boards_after(owner, after).map(|(person, board)| BoardLine {
+            name: Arc::clone(&person.account.name),
+            disabled: person.account.disabled,
+            board: board.clone(),
+        });
+        cut(lines, bytes, |line| line.name.len() + 1 + 1 + 8 + 32 + 32)
+    }
+
     /// Rooms behind a name, in a body of at most `bytes`.
     #[must_use]
     pub fn rooms_page(&self, account: AccountId, after: &str, bytes: usize) -> Page<RoomLine> {

@@ -36,7 +36,7 @@ use sordino_core::messages::CloseReason;
 use committer::{Committer, Decision, Request};
 pub use committer::{RoomChange, Unavailable};
 pub use directory::{Assembly, Directory, Person};
-pub use lists::{Page, RoomLine, UserLine};
+pub use lists::{BoardLine, Page, RoomLine, UserLine};
 pub use mailbox::{Mailboxes, Released, Waiting};
 pub use outlet::{Outgoing, Outlet, Signal};
 pub use presence::{Connected, ConnectionId, Presence};

@@ -139,8 +139,9 @@ impl State {
             missed: HashMap::new(),
             limits,
         };
-        let Snapshot { accounts, devices, rooms, members, messages, last_rows, .. } = snapshot;
+        let Snapshot { accounts, boards, devices, rooms, members, messages, last_rows, .. } = snapshot;
         accounts.into_iter().for_each(|a| state.directory.add_account(a));
+        boards.into_iter().for_each(|b| state.directory.add_board(b));
         devices.into_iter().for_each(|d| state.directory.add_device(d));
         rooms.into_iter().for_each(|r| state.directory.add_room(r));
         members.into_iter().for_each(|m| state.directory.add_member(m));

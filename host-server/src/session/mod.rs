@@ -10,6 +10,7 @@
 //! waits to go out, and gives it back when all is done. What goes out is collected and written at once.
 
 mod admission;
+mod boards;
 mod buffers;
 mod clock;
 mod feed;

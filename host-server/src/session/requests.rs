@@ -8,8 +8,8 @@ use sordino_core::{
     event::{Answer, AnswerError, Ticket},
     identity::{ServedSuite, device_fingerprint},
     messages::{
-        self, Auth, AuthCode, AuthResult, CloseReason, Code, Done, Page, Policy, Refused, Registration,
-        RoomEntry, UserEntry,
+        self, Auth, AuthCode, AuthMethod, AuthResult, CloseReason, Code, Done, Page, Policy, Refused,
+        Registration, RoomEntry, UserEntry,
     },
     name::{RoomName, Target, Username},
     suite::PublicKey,
@@ -21,6 +21,7 @@ use super::{End, Session, User, lend_io};
 use crate::{
     accounts::{Login, Refusal, policy},
     hub::{Recipient, RoomChange, RoomLine, Submission, UserLine},
+    store::DeviceId,
 };
 
 impl<S: ServedSuite> Session<S> {
@@ -63,6 +64,9 @@ impl<S: ServedSuite> Session<S> {
                 let page = self.shared.hub.state().online_page(list.after, self.conn.max_body());
                 self.send_users(list.tag, page.more, &page.items, tx);
             }
+            Message::EnrolBoard(enrolment) => self.enrol_board(&enrolment, tx).await,
+            Message::RevokeBoard(request) => self.revoke_board(request.tag, request.board, tx).await,
+            Message::ListBoards(list) => self.list_boards(list.tag, list.after, tx),
             Message::ListMembers(list) => self.list_members(list.tag, list.room, list.after, tx),
             // The core lets nothing else through in this direction.
             _ => self.close(CloseReason::Protocol, tx),
@@ -75,6 +79,9 @@ impl<S: ServedSuite> Session<S> {
         let Ok(key) = PublicKey::<S>::from_bytes(&self.device_key) else {
             return self.close(CloseReason::Overloaded, tx);
         };
+        if request.method == AuthMethod::Claim {
+            return self.claim(request, key, ticket, tx).await;
+        }
         let login = Login {
             method: request.method,
             username: request.username.to_owned(),
@@ -89,7 +96,17 @@ impl<S: ServedSuite> Session<S> {
         let user = policy::canonical(request.username)
             .filter(|name| self.shared.hub.state().directory.person_named(name).is_some());
         let result = self.shared.accounts.authenticate(login, self.shared.now()).await;
-        let method = request.method;
+        self.admit(result, request.method, ticket, tx);
+    }
+
+    /// Attaches the device that has authenticated, and answers.
+    pub(super) fn admit(
+        &mut self,
+        result: Result<DeviceId, Refusal>,
+        method: AuthMethod,
+        ticket: Ticket,
+        tx: &mut TxBuf<'_>,
+    ) {
         let attached = result.and_then(|device| {
             let attached = self.shared.hub.attach(device, &self.line.outlet);
             attached.map(|attached| (device, attached)).ok_or_else(|| Refusal::from(AuthCode::Denied))

@@ -17,8 +17,8 @@ use sqlx::{
 };
 
 pub use model::{
-    Account, AccountId, Change, Credentials, Device, DeviceId, Member, Message, MessageId, Place, Room,
-    RoomId, Sent, Snapshot, Target,
+    Account, AccountId, Board, Change, Claim, Credentials, Device, DeviceId, Member, Message, MessageId,
+    Place, Room, RoomId, Sent, Snapshot, Target,
 };
 pub use reader::Reader;
 pub use writer::{Batch, Writer};

@@ -131,6 +131,34 @@ pub struct Credentials {
     pub password: Option<String>,
 }
 
+/// An account that is a board's, and the code that lets its board in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Board {
+    /// Its account.
+    pub account: AccountId,
+    /// Who enrolled it.
+    pub owner: AccountId,
+    /// SHA-256 of the code's lookup id.
+    pub lookup: [u8; 32],
+    /// What the board is given in WELCOME.
+    pub owner_proof: [u8; 32],
+    /// Unix milliseconds after which the code is not good any more.
+    pub expires: u64,
+    /// The key that claimed the code.
+    pub claim: Option<Claim>,
+}
+
+/// A key has claimed a board's code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// The device key's fingerprint.
+    pub device: [u8; 32],
+    /// HMAC under the code's secret over it, for the owner to check.
+    pub proof: [u8; 32],
+    /// Unix milliseconds.
+    pub time: u64,
+}
+
 /// A change of accounts, devices or rooms. Times are Unix milliseconds.
 #[derive(Clone, Debug)]
 pub enum Change {
@@ -144,6 +172,12 @@ pub enum Change {
     Label(DeviceId, String),
     /// A key is no longer bound.
     NoDevice(DeviceId),
+    /// An account is a board's; a code that was not claimed is replaced.
+    Board(Board),
+    /// A board has claimed its code.
+    Claimed(AccountId, Claim),
+    /// Nobody logs in to this account any more.
+    Disabled(AccountId),
     /// A device was here, and when.
     Seen(DeviceId, u64),
     /// A new room, and when.
@@ -161,6 +195,8 @@ pub enum Change {
 pub struct Snapshot {
     /// All accounts.
     pub accounts: Vec<Account>,
+    /// All boards.
+    pub boards: Vec<Board>,
     /// All devices.
     pub devices: Vec<Device>,
     /// All rooms.

@@ -5,7 +5,9 @@ use std::{collections::HashMap, sync::Arc};
 use smol::stream::StreamExt as _;
 use sqlx::{Row as _, SqlitePool, sqlite::SqliteRow};
 
-use super::{Account, AccountId, Device, Member, Message, Place, Room, RoomId, Snapshot, Target};
+use super::{
+    Account, AccountId, Board, Claim, Device, Member, Message, Place, Room, RoomId, Snapshot, Target,
+};
 
 const MESSAGE: &str =
     "SELECT m.*, s.name AS sender_name, coalesce(a.name, r.name) AS target_name FROM messages m
@@ -83,6 +85,9 @@ impl Reader {
                 disabled: row.try_get("disabled")?,
             });
         }
+        for row in sqlx::query("SELECT * FROM boards").fetch_all(db).await? {
+            snapshot.boards.push(board(&row)?);
+        }
         for row in
             sqlx::query("SELECT id, account, fingerprint, label, cursor FROM devices").fetch_all(db).await?
         {
@@ -157,6 +162,25 @@ fn place(row: &SqliteRow) -> sqlx::Result<Place> {
         sender: row.try_get("sender")?,
         device: row.try_get("device")?,
         target,
+    })
+}
+
+fn board(row: &SqliteRow) -> sqlx::Result<Board> {
+    let claimed = row.try_get::<Option<&[u8]>, _>("device")?.is_some();
+    let claim = || -> sqlx::Result<Claim> {
+        Ok(Claim {
+            device: bytes(row, "device")?,
+            proof: bytes(row, "board_proof")?,
+            time: unsigned(row, "claimed")?,
+        })
+    };
+    Ok(Board {
+        account: row.try_get("account")?,
+        owner: row.try_get("owner")?,
+        lookup: bytes(row, "lookup")?,
+        owner_proof: bytes(row, "owner_proof")?,
+        expires: unsigned(row, "expires")?,
+        claim: claimed.then(claim).transpose()?,
     })
 }
 

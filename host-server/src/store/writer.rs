@@ -242,6 +242,22 @@ async fn write_change(db: &mut SqliteConnection, change: &Change) -> sqlx::Resul
         }
         Change::Label(device, label) => sqlx::query("UPDATE devices SET label = ? WHERE id = ?").bind(label).bind(device),
         Change::NoDevice(device) => sqlx::query("DELETE FROM devices WHERE id = ?").bind(device),
+        Change::Board(board) => {
+            sqlx::query("INSERT OR REPLACE INTO boards (account, owner, lookup, owner_proof, expires) VALUES (?, ?, ?, ?, ?)")
+                .bind(board.account)
+                .bind(board.owner)
+                .bind(&board.lookup[..])
+                .bind(&board.owner_proof[..])
+                .bind(board.expires.cast_signed())
+        }
+        Change::Claimed(account, claim) => {
+            sqlx::query("UPDATE boards SET device = ?, board_proof = ?, claimed = ? WHERE account = ?")
+                .bind(&claim.device[..])
+                .bind(&claim.proof[..])
+                .bind(claim.time.cast_signed())
+                .bind(account)
+        }
+        Change::Disabled(account) => sqlx::query("UPDATE accounts SET disabled = 1 WHERE id = ?").bind(account),
         Change::Seen(device, time) => {
             sqlx::query("UPDATE devices SET seen = ? WHERE id = ?").bind(time.cast_signed()).bind(device)
         }
