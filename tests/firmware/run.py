@@ -1,0 +1,253 @@
+#!/usr/bin/env python3
+"""The QEMU firmware against the real server and client: enrolment, messages both ways, a killed server, power cuts.
+
+    tests/firmware/run.py [--messages N] [--cuts N] [--seed N]
+
+Needs qemu-system-arm. BIN names the directory of sordino and sordino-server (default target/debug), ELF the firmware.
+All traffic stays on loopback. A power cut is a SIGKILL of QEMU, whose flash is a file that is written in small pieces.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import random
+import re
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+BIN = pathlib.Path(os.environ.get("BIN", ROOT / "target/debug"))
+ELF = os.environ.get("ELF", ROOT / "target/bare/thumbv7em-none-eabihf/release/sordino-qemu-mps2")
+PATIENCE = 60
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+class Server:
+    """sordino-server on one port and data directory through several lives."""
+
+    def __init__(self, directory):
+        self.directory, self.port = directory, free_port()
+        self.start()
+
+    def start(self):
+        command = [BIN / "sordino-server", "--data-dir", self.directory / "server", "--listen", f"127.0.0.1:{self.port}", "--json"]
+        log = open(self.directory / "server.log", "ab")
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
+        self.fingerprint = json.loads(self.process.stdout.readline())["fingerprint"]
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
+
+
+class Member:
+    """alice, by the client's commands."""
+
+    def __init__(self, directory, server):
+        self.home = directory / "alice"
+        password = directory / "password"
+        password.write_text("correct horse battery staple 9\n")
+        password.chmod(0o600)
+        self.run("register", "--server", f"127.0.0.1:{server.port}", "--fingerprint", server.fingerprint,
+                 "--user", "alice", "--email", "alice@example.org", "--password-file", str(password))
+
+    def run(self, *arguments, check=True):
+        command = [BIN / "sordino", "--home", self.home, *arguments]
+        result = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
+        if check and result.returncode:
+            raise AssertionError(f"{arguments} ended with {result.returncode}: {result.stderr}")
+        return result
+
+    def send(self, text):
+        """Until the server has it: the server may be down, or want a pause."""
+        end = time.monotonic() + PATIENCE
+        while (code := self.run("send", "@greenhouse", text, check=False).returncode) not in (0,):
+            assert code in (3, 5) and time.monotonic() < end, f"send: exit code {code}"
+            time.sleep(0.3)
+
+    def receive(self):
+        lines = self.run("recv", "--json", "--timeout", "3").stdout.splitlines()
+        return [json.loads(line) for line in lines]
+
+
+class Machine:
+    """QEMU with the firmware: one flash file, many boots."""
+
+    def __init__(self, directory, name):
+        self.flash, self.dump = directory / f"{name}.flash", directory / f"{name}.pcap"
+        self.lines, self.boots, self.process = [], 0, None
+        self.changed = threading.Condition()
+
+    def boot(self):
+        self.boots += 1
+        dump = self.dump.with_suffix(f".{self.boots}.pcap")
+        self.process = subprocess.Popen(
+            ["qemu-system-arm", "-M", "mps2-an386", "-display", "none", "-monitor", "none", "-serial", "stdio",
+             "-semihosting-config", f"enable=on,target=native,arg={self.flash}",
+             "-netdev", "user,id=n0,ipv6=off", "-net", "nic,netdev=n0,model=lan9118",
+             "-object", f"filter-dump,id=d0,netdev=n0,file={dump}", "-kernel", str(ELF)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, bufsize=1)
+        threading.Thread(target=self.listen, args=(self.process.stdout,), daemon=True).start()
+        self.wait("ready", after=len(self.lines))
+
+    def listen(self, console):
+        for line in console:
+            with self.changed:
+                self.lines.append(line.rstrip())
+                self.changed.notify_all()
+
+    def type(self, line):
+        self.process.stdin.write(line + "\n")
+
+    def wait(self, pattern, after=0, patience=PATIENCE):
+        """The first line behind `after` that matches."""
+        end = time.monotonic() + patience
+        with self.changed:
+            while True:
+                for line in self.lines[after:]:
+                    if re.search(pattern, line):
+                        return line
+                left = end - time.monotonic()
+                assert left > 0, f"no {pattern!r} on the console; its end:\n" + "\n".join(self.lines[-15:])
+                self.changed.wait(min(left, 1))
+
+    def cut(self):
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+        time.sleep(0.05)
+
+    def traffic(self):
+        return b"".join(path.read_bytes() for path in sorted(self.dump.parent.glob(self.dump.stem + ".*.pcap")))
+
+
+def orders_heard(machine):
+    return [m[1] for line in machine.lines if (m := re.match(r"@alice @greenhouse: (order \d+)$", line))]
+
+
+def enrol(member, machine):
+    """A power cut in the middle: the same code goes on."""
+    code = member.run("boards", "enrol", "greenhouse", "--no-qr").stdout.strip()
+    machine.boot()
+    machine.type("report 0")
+    machine.type(f"enroll {code}")
+    machine.wait("keys are made")
+    machine.cut()
+    start = len(machine.lines)
+    machine.boot()
+    machine.type("report 0")
+    machine.wait("enrolled by @alice", start)
+    boards = [json.loads(line) for line in member.run("boards", "list", "--json").stdout.splitlines()]
+    assert [(b["board"], b["state"], b["proven"]) for b in boards] == [("@greenhouse", "active", True)], boards
+
+
+def exchange(member, machine, server, count):
+    """Both ways at once; the server is killed in the middle and comes back."""
+    sender = threading.Thread(target=lambda: [member.send(f"order {n}") for n in range(count)])
+    sender.start()
+    for number in range(count):
+        before = len(machine.lines)
+        machine.type(f"send @alice report {number}")
+        machine.wait(r"message \d+ accepted", before)
+        if number == count // 2:
+            server.kill()
+            time.sleep(1)
+            server.start()
+    sender.join()
+    deadline = time.monotonic() + PATIENCE
+    while len(set(orders_heard(machine))) < count and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert orders_heard(machine) == [f"order {n}" for n in range(count)], "orders were lost, doubled or reordered"
+    reports = [m["text"] for m in member.receive() if m["to"] == "@alice"]
+    assert reports == [f"report {n}" for n in range(count)], f"reports: {reports[:5]}… {len(reports)} of {count}"
+
+
+def power_cuts(member, machine, cuts, dice):
+    """At random moments. What the console called queued must arrive, once."""
+    promised = []
+    for cut in range(cuts):
+        for text in [f"cut {cut} a", f"cut {cut} b"]:
+            before = len(machine.lines)
+            machine.type(f"send @alice {text}")
+            time.sleep(dice.random() * 0.15)
+            if any("queued" in line for line in machine.lines[before:]):
+                promised.append(text)
+        machine.cut()
+        machine.boot()
+        machine.type("report 0")
+        time.sleep(dice.random() * 0.8)
+    end = time.monotonic() + PATIENCE
+    while time.monotonic() < end:
+        before = len(machine.lines)
+        machine.type("status")
+        if " 0 waiting" in machine.wait(r"\d+ waiting", before):
+            break
+        time.sleep(0.5)
+    texts = [m["text"] for m in member.receive()]
+    lost = [text for text in promised if text not in texts]
+    assert not lost, f"lost: {lost}"
+    assert len(texts) == len(set(texts)), "a message came twice"
+    return len(promised)
+
+
+def check_traffic(traffic):
+    assert b"SO\x01\x03\x01\x00\x01\x40" in traffic, "no message 1 of suite 1 on the wire"
+    for secret in (b"order 1", b"report 1", b"greenhouse", b"alice"):
+        assert secret not in traffic, f"{secret} in plaintext on the wire"
+
+
+def wrong_pin(directory, server):
+    machine = Machine(directory, "stranger")
+    machine.boot()
+    machine.type(f"enroll sordino://127.0.0.1:{server.port}/board/{'c0' * 16}/1900000000#{'ab' * 32}")
+    machine.wait(r"offline: Protocol\(Untrusted\(Root\)\)")
+    machine.cut()
+
+
+def revoke(member, machine):
+    before = len(machine.lines)
+    member.run("boards", "revoke", "greenhouse")
+    machine.wait(r"offline: Login\(Denied\)", before)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--messages", type=int, default=200)
+    parser.add_argument("--cuts", type=int, default=10)
+    parser.add_argument("--seed", type=int, default=random.randrange(1 << 32))
+    arguments = parser.parse_args()
+    print(f"seed {arguments.seed}")
+    with tempfile.TemporaryDirectory() as name:
+        directory = pathlib.Path(name)
+        server, machine = Server(directory), Machine(directory, "board")
+        try:
+            member = Member(directory, server)
+            enrol(member, machine)
+            print("enrolled, through a power cut")
+            exchange(member, machine, server, arguments.messages)
+            print(f"{arguments.messages} messages each way, the server killed in the middle")
+            promised = power_cuts(member, machine, arguments.cuts, random.Random(arguments.seed))
+            print(f"{arguments.cuts} power cuts: {promised} promised messages arrived, each once")
+            check_traffic(machine.traffic())
+            wrong_pin(directory, server)
+            print("another server is refused")
+            revoke(member, machine)
+            print("a revoked board is told")
+        finally:
+            if machine.process:
+                machine.cut()
+            server.kill()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
