@@ -1,4 +1,4 @@
-//! Enrolment codes (`docs/PROTOCOL.md`, section 14).
+//! Enrolment codes (`docs/PROTOCOL.md`, section 15).
 
 use crate::MAX_ADDRESS;
 use core::fmt;

@@ -77,8 +77,11 @@ class Member:
             time.sleep(0.3)
 
     def receive(self):
-        lines = self.run("recv", "--json", "--timeout", "3").stdout.splitlines()
-        return [json.loads(line) for line in lines]
+        """Everything that waits."""
+        messages = []
+        while lines := self.run("recv", "--json", "--timeout", "3").stdout.splitlines():
+            messages += [json.loads(line) for line in lines]
+        return messages
 
 
 class Machine:

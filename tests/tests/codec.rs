@@ -130,6 +130,16 @@ impl Pieces {
                 online: self.flag,
             })
             .collect();
+        let boards: Vec<BoardEntry<'_>> = (self.users.iter())
+            .map(|name| BoardEntry {
+                board: Username::new(name).expect("generated in this form"),
+                state: self.pick(BoardState::from_u8),
+                time,
+                device: [self.byte; 32],
+                proof: [self.byte; 32],
+            })
+            .collect();
+        let proof = [self.byte; 32];
         let all = [
             Message::Close(Close { reason: self.byte, received: self.wide[0] }),
             Message::Ping(ping),
@@ -139,6 +149,7 @@ impl Pieces {
             Message::GetPolicy(()),
             Message::Policy(self.policy(&domains)),
             Message::Notice(Notice { level: self.pick(NoticeLevel::from_u8), text: Text(&self.long_text) }),
+            Message::Welcome(Welcome { owner: self.user(), proof }),
             Message::Send(Send { id, target: self.target(), format: self.byte, body: Opaque(&self.body) }),
             Message::Accepted(Accepted { id, number: self.wide[1], time }),
             Message::Refused(Refused { id, code: refusal, retry_after: pause(refusal) }),
@@ -159,6 +170,16 @@ impl Pieces {
                 room,
                 user: self.user(),
             }),
+            Message::EnrolBoard(EnrolBoard {
+                tag,
+                board: self.user(),
+                lookup: proof,
+                proof,
+                lifetime: self.small,
+            }),
+            Message::RevokeBoard(RevokeBoard { tag, board: self.user() }),
+            Message::ListBoards(list),
+            Message::Boards(Page { tag, more: self.flag, items: List::Items(&boards) }),
         ];
         all.into_iter().for_each(&mut check);
     }
@@ -281,7 +302,7 @@ fn protocol_table() -> Vec<Row> {
 #[test]
 fn the_core_allows_what_the_document_says() {
     let table = protocol_table();
-    assert_eq!(table.len(), 24);
+    assert_eq!(table.len(), 29);
     for kind in 0..=u8::MAX {
         let row = table.iter().find(|row| row.number == kind);
         for (direction, arrow) in [(Direction::ToServer, "C→S"), (Direction::ToClient, "S→C")] {

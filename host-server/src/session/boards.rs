@@ -37,7 +37,7 @@ impl<S: ServedSuite> Session<S> {
             .as_ref()
             .map(|claimed| claimed.device)
             .map_err(|Refusal { code, retry_after }| Refusal { code: *code, retry_after: *retry_after });
-        self.admit(result, request.method, ticket, tx);
+        self.admit(result, request.method, None, ticket, tx);
         if let Ok(claimed) = claimed
             && self.user.is_some()
             && let Some(owner) = Username::new(&claimed.owner)

@@ -96,7 +96,7 @@ impl<S: ServedSuite> Session<S> {
         let user = policy::canonical(request.username)
             .filter(|name| self.shared.hub.state().directory.person_named(name).is_some());
         let result = self.shared.accounts.authenticate(login, self.shared.now()).await;
-        self.admit(result, request.method, ticket, tx);
+        self.admit(result, request.method, user, ticket, tx);
     }
 
     /// Attaches the device that has authenticated, and answers.
@@ -104,6 +104,7 @@ impl<S: ServedSuite> Session<S> {
         &mut self,
         result: Result<DeviceId, Refusal>,
         method: AuthMethod,
+        user: Option<String>,
         ticket: Ticket,
         tx: &mut TxBuf<'_>,
     ) {
