@@ -1,4 +1,4 @@
-//! Proofs around a board's enrolment code (`docs/PROTOCOL.md`, section 15). All are over SHA-256, whatever the
+//! Proofs around a board's enrolment code (`docs/PROTOCOL.md`, section 14). All are over SHA-256, whatever the
 //! suite of a connection.
 
 use crate::bytes::Secret;

@@ -1,4 +1,4 @@
-//! Enrolment codes (`docs/PROTOCOL.md`, section 15).
+//! Enrolment codes (`docs/PROTOCOL.md`, section 14).
 
 use crate::MAX_ADDRESS;
 use core::fmt;

@@ -287,7 +287,7 @@ CRAFTED_SERVER = [
 ]
 CRAFTED_SERVER_READY = [
     ("REFUSED with code 0", "22 0015 11*16 00 00000000 00*39 01"),
-    ("DONE with code 10", "32 0009 00000001 0a 00000000 00*51 01"),
+    ("DONE with code 12", "32 0009 00000001 0c 00000000 00*51 01"),
     ("DELIVER with a part beyond the total", "25 0032 00*7 01 11*16 00*8 03626f62 01 03626f62 00 0001 0000 0002 4869 00*10 01"),
     ("ROOMS with a boolean of 2", "34 000c 00000001 00 0001 01 61 0001 02 00*48 01"),
     ("USERS with a name in upper case", "37 000c 00000001 00 0001 03 426f62 01 00*48 01"),

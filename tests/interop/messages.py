@@ -49,6 +49,7 @@ KINDS = [
         "server-name:str8 rules:str16 domains:list2(domain:str8)",
     ),
     _kind(20, "NOTICE", (S2C,), ANY, "level:1 text:str16<=512"),
+    _kind(21, "WELCOME", (S2C,), (READY,), "owner:user proof:32"),
     _kind(32, "SEND", (C2S,), (READY,), "id:16 target:target format:1 body:str16!"),
     _kind(33, "ACCEPTED", (S2C,), (READY,), "id:16 number:8 time:8"),
     _kind(34, "REFUSED", (S2C,), (READY,), "id:16 code:1 retry-after:4"),
@@ -68,16 +69,24 @@ KINDS = [
     _kind(54, "WHO", (C2S,), (READY,), "tag:4 after:str8<=32"),
     _kind(55, "USERS", (S2C,), (READY,), "tag:4 more:bool users:list2(username:user,online:bool)"),
     _kind(56, "ROOM_EVENT", (S2C,), (READY,), "event:1 room:room username:user"),
+    _kind(64, "ENROL_BOARD", (C2S,), (READY,), "tag:4 board:user lookup:32 proof:32 lifetime:4"),
+    _kind(65, "REVOKE_BOARD", (C2S,), (READY,), "tag:4 board:user"),
+    _kind(66, "LIST_BOARDS", (C2S,), (READY,), "tag:4 after:str8<=32"),
+    _kind(
+        67, "BOARDS", (S2C,), (READY,),
+        "tag:4 more:bool boards:list2(board:user,state:1,time:8,device:32,proof:32)",
+    ),
 ]
 BY_NUMBER = {kind.number: kind for kind in KINDS}
 BY_NAME = {kind.name: kind for kind in KINDS}
 # The numbers that the document lists, where it doesn't list all; anything else is of another form.
 CODES = {
-    ("AUTH", "method"): range(1, 4),
+    ("AUTH", "method"): range(1, 5),
     ("AUTH_RESULT", "code"): range(11),
     ("NOTICE", "level"): range(2),
-    ("REFUSED", "code"): range(1, 10),
-    ("DONE", "code"): range(10),
+    ("REFUSED", "code"): range(1, 12),
+    ("DONE", "code"): range(12),
+    ("BOARDS", "state"): range(4),
     ("ROOM_EVENT", "event"): (1, 2),
 }
 NAME = re.compile(rb"[a-z0-9._-]*")

@@ -5,8 +5,9 @@ use sordino_core::error::{Error, PeerFault};
 use sordino_core::event::Closed;
 use sordino_core::identity::ServedSuite;
 use sordino_core::messages::{
-    Accepted, Ack, Close, CloseReason, Code, Delivered, Done, ListMembers, ListRequest, Message, Notice,
-    NoticeLevel, Page, Ping, Policy, Receive, Refused, Registration, RoomEvent, RoomEventKind, RoomRequest,
+    Accepted, Ack, Close, CloseReason, Code, Delivered, Done, EnrolBoard, ListMembers, ListRequest, Message,
+    Notice, NoticeLevel, Page, Ping, Policy, Receive, Refused, Registration, RevokeBoard, RoomEvent,
+    RoomEventKind, RoomRequest, Welcome,
 };
 use sordino_core::record::{Direction, bucket_for};
 use sordino_core::wire::{List, Text};
@@ -114,6 +115,7 @@ fn table() -> Vec<(Message<'static>, Sender, When)> {
     use When::{Any, Login, Ready};
     let list = ListRequest { tag: 1, after: "" };
     let room = RoomRequest { tag: 1, room: lobby() };
+    let enrol = EnrolBoard { tag: 1, board: bob(), lookup: [1; 32], proof: [2; 32], lifetime: 60 };
     let policy = Policy {
         registration: Registration::Open,
         username_min: 3,
@@ -134,6 +136,7 @@ fn table() -> Vec<(Message<'static>, Sender, When)> {
         (Message::GetPolicy(()), Client, Any),
         (Message::Policy(policy), Server, Any),
         (Message::Notice(Notice { level: NoticeLevel::Info, text: Text("hi") }), Server, Any),
+        (Message::Welcome(Welcome { owner: bob(), proof: [7; 32] }), Server, Ready),
         (send(b"x"), Client, Ready),
         (Message::Accepted(Accepted { id: [1; 16], number: 1, time: 1 }), Server, Ready),
         (Message::Refused(Refused { id: [1; 16], code: Code::NotFound, retry_after: 0 }), Server, Ready),
@@ -154,6 +157,10 @@ fn table() -> Vec<(Message<'static>, Sender, When)> {
             Server,
             Ready,
         ),
+        (Message::EnrolBoard(enrol), Client, Ready),
+        (Message::RevokeBoard(RevokeBoard { tag: 1, board: bob() }), Client, Ready),
+        (Message::ListBoards(list), Client, Ready),
+        (Message::Boards(Page { tag: 1, more: false, items: List::Items(&[]) }), Server, Ready),
     ]
 }
 

@@ -226,7 +226,7 @@ fn the_independent_implementation_replays_what_this_one_records_and_produces_wha
     let worked =
         replay(&python, &["worked", conversations[0].to_str().unwrap(), conversations[1].to_str().unwrap()]);
     let specification = include_str!("../../docs/PROTOCOL.md");
-    assert!(specification.trim_end().ends_with(worked.trim()), "section 14 has other worked values");
+    assert!(specification.trim_end().ends_with(worked.trim()), "section 15 has other worked values");
     replay(&python, &["produce", scratch.path().to_str().unwrap()]);
     for name in ["python-suite1", "python-suite2"] {
         let produced = std::fs::read_to_string(path(name)).unwrap();

@@ -1,4 +1,4 @@
-//! `boards`: accounts of one's own for boards, and the codes that let them in (PROTOCOL.md section 15).
+//! `boards`: accounts of one's own for boards, and the codes that let them in (PROTOCOL.md section 14).
 
 use std::collections::BTreeMap;
 use std::time::{SystemTime, UNIX_EPOCH};

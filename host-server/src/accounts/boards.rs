@@ -1,4 +1,4 @@
-//! Boards (PROTOCOL.md section 15): enrolled by a member, let in once by a code, revoked for good.
+//! Boards (PROTOCOL.md section 14): enrolled by a member, let in once by a code, revoked for good.
 
 use std::sync::Arc;
 
