@@ -156,6 +156,7 @@ fn authenticate(shared: &Shared, who: &mut Who, request: &Auth<'_>) -> AuthResul
             (state.passwords.get(&user).map(String::as_str) == Some(request.password)).then_some(user)
         }
         AuthMethod::Device => state.devices.get(&who.device).cloned(),
+        AuthMethod::Claim => None,
     };
     let Some(user) = granted else { return AuthResult::refusal(AuthCode::Denied, 0) };
     state.devices.insert(who.device.clone(), user.clone());
