@@ -28,9 +28,16 @@ use crate::io::Io;
 use crate::messages::{AuthResult, CloseReason, Message, Phase};
 use crate::record::Direction;
 use crate::suite::{Suite, Suite1, Suite2, SuiteList};
+use crate::wire::Malformed;
 use core::ops::Range;
 use open::{Open, Received, is_auth, is_close};
 use timers::{Due, Timers};
+
+/// A message that role `R` receives. Apart, so that it stands in the program once.
+#[inline(never)]
+fn decode<R: Role>(kind: u8, body: &[u8]) -> Result<Message<'_>, Malformed> {
+    Message::decode_on_way(kind, body, Some(R::RECEIVES))
+}
 
 /// Which side of a connection this is.
 pub trait Role: private::Role {}
@@ -247,7 +254,7 @@ impl<R: Role, S: Suite> Conn<R, S> {
                     Direction::ToServer => Peer::Server(ServerHello::decode(peer)?),
                 }))
             }
-            Lend::Message => match Message::decode(self.lent.kind, shown?).map_err(|_| STALE)? {
+            Lend::Message => match decode::<R>(self.lent.kind, shown?).map_err(|_| STALE)? {
                 Message::Auth(request) => Ok(Event::Auth { request, ticket: self.ticket()? }),
                 message => Ok(Event::Message(message)),
             },

@@ -90,7 +90,7 @@ impl<S: Suite> Open<S> {
         if !messages::allowed(kind, R::RECEIVES, self.phase) {
             return Err(PeerFault::UnexpectedMessage);
         }
-        match Message::decode(kind, body).map_err(|_| PeerFault::MalformedMessage)? {
+        match super::decode::<R>(kind, body).map_err(|_| PeerFault::MalformedMessage)? {
             Message::Close(close) => {
                 return Ok(Received::Close(CloseReason::from_u8(close.reason).unwrap_or(CloseReason::Other)));
             }
