@@ -50,6 +50,8 @@ const POLL: Duration = Duration::from_millis(5);
 const REFUSALS: usize = 64;
 const REFUSAL: Duration = Duration::from_secs(1);
 const DAY: u64 = 24 * 3600 * 1000;
+/// A device that was away for so long, in milliseconds, is dropped.
+const UNSEEN: u64 = 90 * DAY;
 /// ERROR 4 (PROTOCOL.md section 5.1), for those who come when there is no room even for their first byte.
 const BUSY: [u8; 9] = [0x53, 0x4f, 1, 6, 1, 0, 0, 1, 4];
 
@@ -368,12 +370,15 @@ async fn refuse(socket: Async<TcpStream>, _place: SemaphoreGuardArc) {
     let _ = told.or(late).await;
 }
 
-/// Drops what is older than the mailboxes keep.
+/// Drops what is older than the mailboxes keep, and devices that nobody uses.
 async fn expire(shared: Arc<Shared>) {
     let age = u64::from(shared.config.mailbox_days) * DAY;
     loop {
         if shared.hub.expire(unix_now().saturating_sub(age)).await.is_err() {
             return;
+        }
+        if shared.hub.drop_unseen(unix_now().saturating_sub(UNSEEN)).await.is_err() {
+            tracing::warn!("devices that were not seen for long can't be dropped now");
         }
         Timer::after(EXPIRY).await;
     }

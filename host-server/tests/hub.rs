@@ -370,3 +370,25 @@ fn nothing_is_acknowledged_that_the_disk_refused() {
         bench.close().await;
     });
 }
+
+#[test]
+fn a_device_that_nobody_uses_is_dropped_and_its_owner_told() {
+    let dir = tempdir().unwrap();
+    block_on(async {
+        let bench = Bench::open(dir.path()).await;
+        let (old, _other) = (bench.device("alice", 1).await, bench.device("bob", 2).await);
+        bench.hub.flush().await;
+        bench.hub.drop_unseen(0).await.unwrap();
+        assert_eq!(bench.reader.snapshot().await.unwrap().devices.len(), 2, "both were seen");
+        bench.hub.drop_unseen(u64::MAX >> 1).await.unwrap();
+        assert_eq!(bench.reader.snapshot().await.unwrap().devices.len(), 0);
+        assert!(matches!(old.outlet.take_close(), Some(CloseReason::Revoked)));
+        bench.hub.detach(old.attached.id);
+        let back = bench.device("alice", 3).await;
+        bench.hub.receive(back.attached.id);
+        let told = std::iter::from_fn(|| back.outlet.take())
+            .any(|signal| matches!(signal, Signal::Event(Outgoing::Notice(NoticeLevel::Warning, text)) if text.contains("removed")));
+        assert!(told, "the owner hears of it when a device receives again");
+        bench.close().await;
+    });
+}

@@ -208,6 +208,22 @@ impl Hub {
         self.request(Request::Expire(before)).await
     }
 
+    /// Unbinds the devices that were not here since a time (Unix milliseconds), and tells their owners.
+    ///
+    /// # Errors
+    /// The database refused or the hub has finished.
+    pub async fn drop_unseen(&self, since: u64) -> Result<(), Unavailable> {
+        for device in self.reader.unseen_since(since).await.map_err(|_| Unavailable)? {
+            let id = device.id;
+            self.change(move |_| vec![Change::NoDevice(id)]).await?;
+            tracing::info!(device = id.0, "a device was not seen for long and is dropped");
+            let name = if device.label.is_empty() { "without a name" } else { &device.label };
+            self.state()
+                .remark(device.account, format!("Your device {name} was not here for long and is removed."));
+        }
+        Ok(())
+    }
+
     /// Waits until everything that was handed in or acknowledged before is durable.
     pub async fn flush(&self) {
         let (answer, answered) = channel::bounded(1);

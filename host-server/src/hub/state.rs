@@ -110,6 +110,8 @@ pub struct State {
     last_time: u64,
     unsaved: Unsaved,
     missed: HashMap<DeviceId, u32>,
+    /// What an account is told when a device of it receives next.
+    remarks: HashMap<AccountId, Vec<String>>,
     limits: Limits,
 }
 
@@ -137,6 +139,7 @@ impl State {
             last_time: 0,
             unsaved: Unsaved::default(),
             missed: HashMap::new(),
+            remarks: HashMap::new(),
             limits,
         };
         let Snapshot { accounts, boards, devices, rooms, members, messages, last_rows, .. } = snapshot;
@@ -424,6 +427,24 @@ impl State {
             let text =
                 format!("{missed} messages didn't fit into this device's mailbox and are lost for it.");
             connected.outlet.tell(Outgoing::Notice(NoticeLevel::Warning, text));
+        }
+        for text in self.remarks.remove(&connected.account).unwrap_or_default() {
+            connected.outlet.tell(Outgoing::Notice(NoticeLevel::Warning, text));
+        }
+    }
+
+    /// Tells an account's receiving connections something, or the first one that receives again.
+    pub fn remark(&mut self, account: AccountId, text: String) {
+        let Some(owner) = self.directory.person(account) else { return };
+        let here: Vec<_> = (self.presence.of_user(&owner.account.name))
+            .filter(|(id, _)| self.presence.is_receiving(*id))
+            .map(|(_, connected)| Arc::clone(&connected.outlet))
+            .collect();
+        for outlet in &here {
+            outlet.tell(Outgoing::Notice(NoticeLevel::Warning, text.clone()));
+        }
+        if here.is_empty() {
+            self.remarks.entry(account).or_default().push(text);
         }
     }
 

@@ -3,6 +3,7 @@
 use std::{collections::HashMap, sync::Arc};
 
 use smol::stream::StreamExt as _;
+use sordino_core::config::OPERATOR;
 use sqlx::{Row as _, SqlitePool, sqlite::SqliteRow};
 
 use super::{
@@ -108,6 +109,18 @@ impl Reader {
             snapshot.messages.push((place(&row)?, unsigned(&row, "delivered")?));
         }
         Ok(snapshot)
+    }
+
+    /// Devices that were not here since a time (Unix milliseconds). The operator's and those of boards are not
+    /// among them: nobody could bind these again.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn unseen_since(&self, time: u64) -> sqlx::Result<Vec<Device>> {
+        let query = "SELECT d.id, account, fingerprint, label, cursor FROM devices d JOIN accounts a ON a.id = account
+            WHERE seen < ? AND name <> ? AND account NOT IN (SELECT account FROM boards)";
+        let rows = sqlx::query(query).bind(time.cast_signed()).bind(OPERATOR).fetch_all(&self.pool).await?;
+        rows.iter().map(device).collect()
     }
 
     /// Closes the pool.
