@@ -69,17 +69,21 @@ class Member:
             raise AssertionError(f"{arguments} ended with {result.returncode}: {result.stderr}")
         return result
 
-    def send(self, text):
-        """Until the server has it: the server may be down, or want a pause."""
+    def insist(self, *arguments):
+        """Again while the server is down (3) or wants a pause (5); what the command printed."""
         end = time.monotonic() + PATIENCE
-        while (code := self.run("send", "@greenhouse", text, check=False).returncode) not in (0,):
-            assert code in (3, 5) and time.monotonic() < end, f"send: exit code {code}"
+        while (result := self.run(*arguments, check=False)).returncode:
+            assert result.returncode in (3, 5) and time.monotonic() < end, f"{arguments}: {result.stderr}"
             time.sleep(0.3)
+        return result.stdout
+
+    def send(self, text):
+        self.insist("send", "@greenhouse", text)
 
     def receive(self):
-        """Everything that waits."""
+        """All that waits."""
         messages = []
-        while lines := self.run("recv", "--json", "--timeout", "3").stdout.splitlines():
+        while lines := self.insist("recv", "--json", "--timeout", "3").splitlines():
             messages += [json.loads(line) for line in lines]
         return messages
 
@@ -179,12 +183,13 @@ def power_cuts(member, machine, cuts, dice):
     """At random moments. What the console called queued must arrive, once."""
     promised = []
     for cut in range(cuts):
-        for text in [f"cut {cut} a", f"cut {cut} b"]:
-            before = len(machine.lines)
+        texts = [f"cut {cut} a", f"cut {cut} b"]
+        before = len(machine.lines)
+        for text in texts:
             machine.type(f"send @alice {text}")
             time.sleep(dice.random() * 0.15)
-            if any("queued" in line for line in machine.lines[before:]):
-                promised.append(text)
+        # The console answers in order: so many of them were stored.
+        promised += texts[: sum("queued" in line for line in machine.lines[before:])]
         machine.cut()
         machine.boot()
         machine.type("report 0")
