@@ -37,7 +37,13 @@ pub struct EventId(pub(crate) u32);
 pub enum Event<'i> {
     /// Server: somebody knows the server's key and asks for a handshake, which costs four
     /// exponentiations. Answer with [`Answer::Admit`] or [`Answer::Busy`].
-    Admit(Ticket),
+    Admit {
+        /// Its ephemeral key, DHLEN bytes. Nobody honest uses one twice, so that a repeated one may be refused;
+        /// it is proven to be the sender's once the next step has succeeded.
+        ephemeral: &'i [u8],
+        /// For the answer.
+        ticket: Ticket,
+    },
     /// The handshake is over.
     Established(Peer<'i>),
     /// Server: credentials. Answer with [`Answer::Auth`], perhaps much later.

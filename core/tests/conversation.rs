@@ -134,7 +134,7 @@ fn converse<S: ServedSuite>(chunk: usize) {
         let step = server.with(now, |rx, io| conn.step(rx, io)).unwrap();
         if let Step::Event(event) = step {
             match conn.event(&server.rx, event).unwrap() {
-                Event::Admit(ticket) => {
+                Event::Admit { ticket, .. } => {
                     log.push("admitted");
                     server.with(now, |_, io| conn.answer(ticket, Answer::Admit, io)).unwrap();
                 }

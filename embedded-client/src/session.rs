@@ -194,7 +194,7 @@ impl Session {
             }
             event::Event::Message(Message::Deliver(deliver)) => self.deliver(board, &deliver, handler),
             event::Event::Message(message) => self.control(board, now, &message, handler),
-            event::Event::Admit(_) | event::Event::Auth { .. } => Ok(()),
+            event::Event::Admit { .. } | event::Event::Auth { .. } => Ok(()),
         }
     }
 

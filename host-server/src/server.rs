@@ -34,7 +34,7 @@ use crate::{
     hub::{Hub, Outlet, unix_now},
     keys::DataDir,
     limits::{Limits, Origin},
-    session::{self, Admission, Clock, Pool},
+    session::{self, Admission, Clock, Pool, ReplayFilter},
     store::{self, Account, Batch, Change, Credentials, Reader},
 };
 
@@ -64,6 +64,7 @@ pub(crate) struct Shared {
     pub accounts: Accounts,
     pub limits: Arc<Limits>,
     pub admission: Admission,
+    pub replays: ReplayFilter,
     pub pool: Pool,
     pub clock: Clock,
     counter: AtomicU64,
@@ -88,6 +89,7 @@ impl Shared {
         Ok(Self {
             accounts: Accounts::new(Arc::clone(&config), Arc::clone(&limits), Arc::clone(&hub), reader)?,
             admission: Admission::new(config.limits.handshakes, config.limits.handshakes_waiting),
+            replays: ReplayFilter::default(),
             timeouts: timeouts(&config.timeouts),
             pool: Pool::default(),
             clock: Clock::start(),

@@ -279,7 +279,7 @@ fn next_event<S: ServedSuite>(server: &mut Party<'_, ServerSide<S>>) -> EventId 
 
 fn ticket<S: ServedSuite>(server: &mut Party<'_, ServerSide<S>>, id: EventId) -> Ticket {
     match server.machine.conn().event(&server.end.rx, id).unwrap() {
-        Event::Admit(ticket) | Event::Auth { ticket, .. } => ticket,
+        Event::Admit { ticket, .. } | Event::Auth { ticket, .. } => ticket,
         other => panic!("{other:?}"),
     }
 }

@@ -246,7 +246,7 @@ impl<R: Role, S: Suite> Conn<R, S> {
         let shown = rx.unconsumed().get(self.lent.body.clone()).ok_or(STALE);
         match self.lent.event {
             Lend::Nothing => Err(STALE),
-            Lend::Admit => self.ticket().map(Event::Admit),
+            Lend::Admit => Ok(Event::Admit { ephemeral: shown?, ticket: self.ticket()? }),
             Lend::Established => {
                 let peer = shown?;
                 Ok(Event::Established(match R::SENDS {
@@ -364,10 +364,10 @@ impl<R: Role, S: Suite> Conn<R, S> {
                 self.lent.used = total;
                 Ok(Step::Progressed)
             }
-            Outcome::Admit(next) => {
+            Outcome::Admit { next, ephemeral } => {
                 *state = next;
                 self.lent.unanswered = true;
-                Ok(self.lend(Lend::Admit, 0, 0..0, 0))
+                Ok(self.lend(Lend::Admit, 0, ephemeral, 0))
             }
             Outcome::Done { finished, peer } => {
                 self.stage = Stage::Open(Open::new::<R>(&finished));

@@ -204,8 +204,9 @@ const _: () = assert!(<[u8; 384] as Bytes>::LEN == dh_len::<crate::suite::Suite2
 pub enum Outcome<H, S: Suite> {
     /// The message is used up; the next state.
     Continue(H),
-    /// The same message again, in the next state, once the application admits it.
-    Admit(H),
+    /// The same message again, in the next state, once the application admits it; `ephemeral` is the place in it
+    /// of the peer's key.
+    Admit { next: H, ephemeral: Range<usize> },
     /// The handshake is over; `peer` is the place in the message of what the peer says of itself.
     Done { finished: Finished<S>, peer: Range<usize> },
 }

@@ -90,7 +90,9 @@ impl<S: Suite> Handshake<S> for ServerHandshake<S> {
         match self {
             Self::Gate(start) => {
                 start.check_gate(message, io)?;
-                Ok(Outcome::Admit(Self::Admitted(start.clone())))
+                let from = HEADER_LEN.saturating_add(GATE_LEN);
+                let ephemeral = from..from.saturating_add(dh_len::<S>());
+                Ok(Outcome::Admit { next: Self::Admitted(start.clone()), ephemeral })
             }
             Self::Admitted(start) => {
                 start.handle(message, io).map(|wait| Outcome::Continue(Self::Wait3(wait)))

@@ -200,7 +200,7 @@ impl Link {
     fn event(&mut self, id: sordino_core::event::EventId, world: &mut World, now: u64) {
         let Stage::Open(conn) = &mut self.stage else { return };
         let answer = match conn.event(&self.rx, id).unwrap() {
-            Event::Admit(ticket) => {
+            Event::Admit { ticket, .. } => {
                 let mut io = Io { now, tx: &mut self.tx, rng: &mut world.random };
                 conn.answer(ticket, Answer::Admit, &mut io).unwrap();
                 return;

@@ -110,7 +110,7 @@ fn talk<S: Suite>(shared: &Shared, mut wire: Wire<'_>, mut conn: Conn<Server, S>
         };
         let event = conn.event(&wire.rx, id).unwrap();
         let (ticket, answer) = match event {
-            Event::Admit(ticket) => (ticket, Answer::Admit),
+            Event::Admit { ticket, .. } => (ticket, Answer::Admit),
             Event::Established(Peer::Device(key)) => {
                 who.device = key.to_vec();
                 continue;

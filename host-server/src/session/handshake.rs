@@ -11,7 +11,10 @@ use sordino_core::{
     identity::ServedSuite,
 };
 
-use super::{End, Line, hang_up, lend_io, poll_read, poll_write};
+use super::{
+    End, Line, hang_up, lend_io, poll_read, poll_write,
+    replay::{Mark, ReplayFilter},
+};
 use crate::{hub::unix_now, server::Shared};
 
 /// A handshake message and what a client may send behind its last one.
@@ -130,9 +133,11 @@ impl<'a, S: ServedSuite> Shaking<'a, S> {
                 break event;
             }
         };
-        self.admit(event).await?;
+        let mark = self.admit(event).await?;
         self = self.compute().await?.0;
-        // Message 2 is written and message 1 still has to be dropped: no work for a thread.
+        // Message 2 exists, so that message 1 was no garbage.
+        self.shared.replays.insert(mark);
+        // Message 1 still has to be dropped: no work for a thread.
         let mut step = self.step();
         loop {
             if let Some(event) = self.follow(step).await? {
@@ -183,20 +188,20 @@ impl<'a, S: ServedSuite> Shaking<'a, S> {
         }
     }
 
-    /// The client knows the server's key: now it may cost something, if there is room for it.
-    async fn admit(&mut self, event: EventId) -> Result<(), End> {
-        let now = self.shared.now();
-        let has_room = self.shared.admission.has_room();
-        let answer = if has_room { Answer::Admit } else { Answer::Busy };
-        let answered = self.wire.with(|rx, tx| match self.conn.event(rx, event) {
-            Ok(Event::Admit(ticket)) => self.conn.answer(ticket, answer, lend_io!(now, tx)).is_ok(),
-            _ => false,
+    /// The client knows the server's key: now it may cost something, if there is room for it and the message is new.
+    async fn admit(&mut self, event: EventId) -> Result<Mark, End> {
+        let Self { shared, conn, wire, .. } = self;
+        let admitted = wire.with(|rx, tx| {
+            let Ok(Event::Admit { ephemeral, ticket }) = conn.event(rx, event) else { return None };
+            let mark = ReplayFilter::mark(ephemeral);
+            let mark = mark.filter(|mark| shared.admission.has_room() && !shared.replays.has(mark));
+            let answer = if mark.is_some() { Answer::Admit } else { Answer::Busy };
+            conn.answer(ticket, answer, lend_io!(shared.now(), tx)).ok().and(mark)
         });
-        if has_room && answered {
-            return Ok(());
+        if admitted.is_none() {
+            self.wire.hang_up(self.line).await;
         }
-        self.wire.hang_up(self.line).await;
-        Err(End::Dismissed)
+        admitted.ok_or(End::Dismissed)
     }
 
     fn established(mut self, event: EventId) -> Result<Established<S>, End> {

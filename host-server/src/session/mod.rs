@@ -15,6 +15,7 @@ mod buffers;
 mod clock;
 mod feed;
 mod handshake;
+mod replay;
 mod requests;
 
 use std::{
@@ -50,6 +51,7 @@ use clock::Alarm;
 pub use clock::Clock;
 use feed::Feed;
 use handshake::{Established, Greeting};
+pub use replay::ReplayFilter;
 
 use crate::{
     hub::{ConnectionId, Outgoing, Outlet, Signal},
@@ -295,7 +297,7 @@ impl<S: ServedSuite> Session<S> {
             Ok(Event::Auth { request, ticket }) => self.log_in(&request, ticket, tx).await,
             Ok(Event::Message(message)) => self.request(message, tx).await,
             // The handshake is over when a session begins.
-            Ok(Event::Admit(_) | Event::Established(_)) => {}
+            Ok(Event::Admit { .. } | Event::Established(_)) => {}
             Err(error) => self.end = Some(End::Failed(error)),
         }
     }

@@ -154,6 +154,27 @@ impl<'b, S: Suite> Probe<'b, S> {
     /// # Errors
     /// How it ended.
     pub fn connect(memory: &'b mut Memory, host: &Host, device: Device<S>) -> Result<Self, Ended> {
+        let mut probe = Self::begin(memory, host, device)?;
+        while probe.conn.is_handshaking() {
+            probe.step()?;
+        }
+        probe.wire.write()?;
+        probe.wire.came.clear();
+        Ok(probe)
+    }
+
+    /// A message 1 that a client of this server would send.
+    ///
+    /// # Errors
+    /// How it ended.
+    pub fn message_1(memory: &'b mut Memory, host: &Host, device: Device<S>) -> Result<Vec<u8>, Ended> {
+        let Self { mut conn, mut wire } = Self::begin(memory, host, device)?;
+        wire.io(|rx, io| conn.step(rx, io)).map_err(Ended::Protocol)?;
+        Ok(wire.tx.pending().to_vec())
+    }
+
+    /// Connects and asks for the server's key.
+    fn begin(memory: &'b mut Memory, host: &Host, device: Device<S>) -> Result<Self, Ended> {
         let stream = TcpStream::connect(host.address()).map_err(|_| Ended::Tcp)?;
         stream.set_nodelay(true).map_err(|_| Ended::Tcp)?;
         stream.set_read_timeout(Some(PATIENCE)).map_err(|_| Ended::Tcp)?;
@@ -173,13 +194,7 @@ impl<'b, S: Suite> Probe<'b, S> {
         let config =
             ClientConfig { server, device, device_public, suites, max_record: MAX_RECORD, counter: 1 };
         let conn = Conn::client(config, Timeouts::CLIENT, 0).map_err(Ended::Protocol)?;
-        let mut probe = Self { conn, wire };
-        while probe.conn.is_handshaking() {
-            probe.step()?;
-        }
-        probe.wire.write()?;
-        probe.wire.came.clear();
-        Ok(probe)
+        Ok(Self { conn, wire })
     }
 
     /// Sends a message.

@@ -279,7 +279,7 @@ fn serve<S: Suite>(
 ) {
     let event = conn.event(rx, id).expect("the event of this step");
     match event {
-        Event::Admit(ticket) => {
+        Event::Admit { ticket, .. } => {
             seen.push(b"admit".to_vec());
             conn.answer(ticket, Answer::Admit, io).expect("the ticket of this step");
         }

@@ -55,7 +55,7 @@ impl Seen {
     /// The entry that an event makes.
     pub fn of(event: &Event<'_>) -> Self {
         match event {
-            Event::Admit(_) => Self::Admit,
+            Event::Admit { .. } => Self::Admit,
             Event::Established(Peer::Device(key)) => Self::Device(key.to_vec()),
             Event::Established(Peer::Server(hello)) => Self::Server(hello.connection),
             Event::Auth { request, .. } => {
@@ -427,7 +427,7 @@ impl<'m, M: Machine> Party<'m, M> {
         let event = self.machine.conn().event(&self.end.rx, id).expect("an event of the latest step");
         self.log.push(Seen::of(&event));
         self.acts.extend((self.script)(&event));
-        if let Event::Admit(ticket) | Event::Auth { ticket, .. } = event {
+        if let Event::Admit { ticket, .. } | Event::Auth { ticket, .. } = event {
             self.ticket = Some(ticket);
         }
         self.do_acts(now);

@@ -53,7 +53,7 @@ pub fn log_in<'m>() -> Script<'m> {
 /// Server: admits everybody to the handshake and to an account.
 pub fn admit_all<'m>() -> Script<'m> {
     Box::new(|event| match event {
-        Event::Admit(_) => vec![Act::Answer(Answer::Admit)],
+        Event::Admit { .. } => vec![Act::Answer(Answer::Admit)],
         Event::Auth { .. } => vec![Act::Answer(Answer::Auth(WELCOME))],
         _ => Vec::new(),
     })
@@ -108,7 +108,7 @@ pub fn talkative_client<'m>() -> Script<'m> {
 /// Server of a whole conversation.
 pub fn talkative_server<'m>() -> Script<'m> {
     Box::new(|event| match event {
-        Event::Admit(_) => vec![Act::Answer(Answer::Admit)],
+        Event::Admit { .. } => vec![Act::Answer(Answer::Admit)],
         Event::Auth { .. } => vec![Act::Answer(Answer::Auth(WELCOME))],
         Event::Message(Message::Send(send)) => vec![
             Act::Send(Message::Accepted(Accepted { id: send.id, number: 9, time: 1_790_000_000_000 })),

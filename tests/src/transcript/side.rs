@@ -265,7 +265,7 @@ pub(crate) fn decode<'a>(name: &str, body: &'a [u8]) -> Result<Message<'a>, Fail
 
 fn describe<S: Suite>(event: Event<'_>) -> (Occurrence, Option<Ticket>) {
     match event {
-        Event::Admit(ticket) => (Occurrence::new("admit", vec![]), Some(ticket)),
+        Event::Admit { ticket, .. } => (Occurrence::new("admit", vec![]), Some(ticket)),
         Event::Auth { request, ticket } => (message(&Message::Auth(request)), Some(ticket)),
         Event::Message(other) => (message(&other), None),
         Event::Established(Peer::Device(key)) => {

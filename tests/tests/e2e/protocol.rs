@@ -3,7 +3,7 @@
 
 use std::{
     collections::BTreeSet,
-    io::Read,
+    io::{Read, Write},
     net::TcpStream,
     thread,
     time::{Duration, Instant},
@@ -209,4 +209,41 @@ fn a_slow_reader_falls_back_to_its_mailbox_and_loses_nothing() {
 fn position(line: &str) -> Option<usize> {
     let line: sordino_tests::e2e::Line = serde_json::from_str(line).ok()?;
     line.text.split(' ').next()?.parse().ok()
+}
+
+/// A socket that has sent these bytes, and the header of the answer; nothing if the server just closes.
+fn offer(host: &Host, message: &[u8]) -> (TcpStream, Option<[u8; 8]>) {
+    let mut socket = TcpStream::connect(host.address()).expect("a connection");
+    socket.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+    socket.write_all(message).expect("it is sent");
+    let mut header = [0; 8];
+    let answer = socket.read_exact(&mut header);
+    (socket, answer.is_ok().then_some(header))
+}
+
+fn message_1(host: &Host) -> Vec<u8> {
+    Probe::<Suite1>::message_1(&mut Memory::new(), host, Device::new()).expect("a message")
+}
+
+/// Red if the filter doesn't look, looks at something else than e, or takes in what was not verified.
+#[test]
+fn a_repeated_message_1_is_refused_without_an_exponentiation() {
+    const MESSAGE_2: u8 = 4;
+    const ERROR: u8 = 6;
+    let host = Host::start(PROGRAMS);
+    let first = message_1(&host);
+    let mut garbage = first.clone();
+    *garbage.last_mut().expect("a byte") ^= 1;
+    assert_eq!(offer(&host, &garbage).1, None, "a wrong tag ends the connection silently");
+    let (_waiting, header) = offer(&host, &first);
+    assert_eq!(header.map(|h| h[3]), Some(MESSAGE_2), "the garbage before it did not count");
+    for _ in 0..3 {
+        let (mut socket, header) = offer(&host, &first);
+        assert_eq!(header.map(|h| h[3]), Some(ERROR));
+        let mut code = Vec::new();
+        socket.read_to_end(&mut code).expect("its code, and the end");
+        assert_eq!(code, [4]);
+    }
+    let (_, header) = offer(&host, &message_1(&host));
+    assert_eq!(header.map(|h| h[3]), Some(MESSAGE_2), "another client is served");
 }

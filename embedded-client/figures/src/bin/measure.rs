@@ -141,7 +141,7 @@ fn suite<S: ServedSuite>(identity: &ServerIdentity) -> Fallible<()> {
     loop {
         match server.with(|rx, io| peer.step(rx, io)).map_err(drop)? {
             Step::Event(id) => match peer.event(&server.rx, id).map_err(drop)? {
-                Event::Admit(ticket) => {
+                Event::Admit { ticket, .. } => {
                     server.with(|_, io| peer.answer(ticket, Answer::Admit, io)).map_err(drop)?
                 }
                 Event::Established(_) => break,
