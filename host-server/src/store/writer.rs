@@ -68,11 +68,13 @@ impl Writer {
     /// # Errors
     /// The database's; nothing of the batch has happened then.
     pub async fn commit(&mut self, batch: &Batch) -> sqlx::Result<()> {
-        let mut transaction = self.connection.begin_with("BEGIN IMMEDIATE").await?;
-        write(&mut transaction, batch).await?;
-        transaction.commit().await?;
-        self.commits.fetch_add(1, Ordering::Relaxed);
-        Ok(())
+        let committed = transaction(&mut self.connection, batch).await;
+        match committed {
+            Ok(()) => drop(self.commits.fetch_add(1, Ordering::Relaxed)),
+            // SQLite has rolled back by itself at some errors, a full disk for instance, and this is one more then.
+            Err(_) => drop(execute(&mut self.connection, "ROLLBACK").await),
+        }
+        committed
     }
 
     /// The answers that these ids got before, in no order.
@@ -122,6 +124,17 @@ impl Writer {
         sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&mut self.connection).await?;
         self.connection.close().await
     }
+}
+
+/// Not with sqlx's own transactions: they count, and count wrong for ever once SQLite has rolled back by itself.
+async fn transaction(db: &mut SqliteConnection, batch: &Batch) -> sqlx::Result<()> {
+    execute(db, "BEGIN IMMEDIATE").await?;
+    write(db, batch).await?;
+    execute(db, "COMMIT").await
+}
+
+async fn execute(db: &mut SqliteConnection, statement: &'static str) -> sqlx::Result<()> {
+    sqlx::query(statement).execute(db).await.map(drop)
 }
 
 async fn write(db: &mut SqliteConnection, batch: &Batch) -> sqlx::Result<()> {

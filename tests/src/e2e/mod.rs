@@ -8,6 +8,7 @@
 //! | a client's home and the commands run in it | [`client`] |
 //! | a client under a terminal | [`terminal`] |
 //! | the server's system calls | [`trace`] |
+//! | a disk that is full, read-only or failing | [`disk`] |
 //! | many clients in one process, for load | [`crowd`] |
 //! | a connection whose every record is seen | [`probe`] |
 //!
@@ -15,6 +16,7 @@
 
 pub mod client;
 pub mod crowd;
+pub mod disk;
 pub mod host;
 pub mod probe;
 pub mod process;

@@ -1,11 +1,12 @@
 //! The programs as people and scripts use them: two real processes and more on loopback.
 //!
-//! The crash test's long form is `cargo test --release -p sordino-tests --test e2e crash -- --ignored --nocapture`.
+//! The crash test's long forms are ignored here; each has its command above it.
 
 mod account;
 mod chat;
 mod console;
 mod crash;
+mod disk;
 mod durable;
 mod equal;
 mod interop;
