@@ -20,6 +20,7 @@ use tracing_subscriber::EnvFilter;
 use crate::{
     config::{self, Config},
     console::Console,
+    keys::{DataDir, fingerprint},
     server::Server,
 };
 
@@ -39,7 +40,7 @@ struct Cli {
 #[derive(Debug, clap::Args)]
 struct Serve {
     /// Directory for keys and database [default: the XDG data directory]
-    #[arg(long, env = "SORDINO_SERVER_DATA_DIR", value_name = "DIR")]
+    #[arg(long, env = "SORDINO_SERVER_DATA_DIR", value_name = "DIR", global = true)]
     data_dir: Option<PathBuf>,
     /// Address to listen on; port 0 takes a free one [default: localhost:12345]
     #[arg(long, env = "SORDINO_SERVER_LISTEN", value_name = "HOST:PORT", value_parser = host_and_port)]
@@ -68,6 +69,12 @@ enum LogFormat {
 enum Command {
     /// Serve (what happens without a command)
     Serve,
+    /// Replace the static keys, signed by the same root; the server must be stopped
+    Rotate {
+        /// Version of the new statement [default: the present one plus one]
+        #[arg(long)]
+        version: Option<u32>,
+    },
     /// Show or check a policy file
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -98,6 +105,7 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let result = match &cli.command {
         None | Some(Command::Serve) => serve(&cli.serve),
+        Some(Command::Rotate { version }) => rotate(&cli.serve, *version),
         Some(Command::Config(ConfigCommand::Default)) => print(config::DEFAULT),
         Some(Command::Config(ConfigCommand::Check { file })) => {
             Config::load(file).and_then(|_| print(&format!("{} is a valid policy\n", file.display())))
@@ -120,8 +128,17 @@ fn serve(options: &Serve) -> Result<()> {
     if let Some(listen) = &options.listen {
         config.listen.clone_from(listen);
     }
-    let data_dir = options.data_dir.clone().map_or_else(default_data_dir, Ok)?;
-    smol::block_on(run(config, &data_dir, options))
+    smol::block_on(run(config, &data_dir(options)?, options))
+}
+
+fn rotate(options: &Serve, version: Option<u32>) -> Result<()> {
+    let identity = DataDir::open(&data_dir(options)?)?.rotate(version)?;
+    print(&format!(
+        "New static keys are in force from the next start on, under version {} of the key statement.\n\
+         The fingerprint is as it was: {}\n",
+        identity.statement().version,
+        grouped(&fingerprint(&identity)),
+    ))
 }
 
 async fn run(config: Config, data_dir: &Path, options: &Serve) -> Result<()> {
@@ -131,14 +148,18 @@ async fn run(config: Config, data_dir: &Path, options: &Serve) -> Result<()> {
     announce(&server, options, data_dir, first_start)?;
     let stopped = async {
         signals.next().await;
+        tracing::info!("stopping");
+    };
+    let broken = async {
+        server.broken().await;
+        tracing::error!("the task that writes has failed: stopping");
     };
     if options.console {
         let console = Console::open(&server).await?;
-        stopped.or(console.run()).await;
+        stopped.or(broken).or(console.run()).await;
     } else {
-        stopped.await;
+        stopped.or(broken).await;
     }
-    tracing::info!("stopping");
     server.stop().await
 }
 
@@ -201,7 +222,10 @@ fn raise_file_limit() {
     }
 }
 
-fn default_data_dir() -> Result<PathBuf> {
+fn data_dir(options: &Serve) -> Result<PathBuf> {
+    if let Some(given) = &options.data_dir {
+        return Ok(given.clone());
+    }
     let dirs = ProjectDirs::from("", "", "sordino-server").context("no home directory: use --data-dir")?;
     Ok(dirs.data_dir().to_owned())
 }

@@ -107,6 +107,28 @@ impl DataDir {
         Ok(identity)
     }
 
+    /// Makes new static keys for the suites of the present statement and signs them with a higher version; the old
+    /// keys are gone then. If the power fails in between, the next start signs the keys that it finds.
+    ///
+    /// # Errors
+    /// There are no keys yet, the version isn't higher, or a key file can't be read or written.
+    pub fn rotate(&self, version: Option<u32>) -> Result<ServerIdentity> {
+        let Some((present, _)) = self.statement()? else {
+            bail!("there are no keys in {} yet: start the server once", self.path.display())
+        };
+        let next = present.version.checked_add(1).context("the key statement has the last version")?;
+        let version = version.unwrap_or(next);
+        ensure!(version >= next, "the present version is {}: the new one must be higher", present.version);
+        let seed = self.root_seed()?;
+        let lists = |suite| present.key_id(suite).is_some();
+        let suite1 = lists(Suite1::ID).then(|| self.new_static_key::<Suite1>()).transpose()?;
+        let suite2 = lists(Suite2::ID).then(|| self.new_static_key::<Suite2>()).transpose()?;
+        let identity = ServerIdentity::sign(&seed, version, unix_now() / 1000, suite1, suite2)
+            .map_err(|e| anyhow!("{e}"))?;
+        self.store_statement(&identity)?;
+        Ok(identity)
+    }
+
     fn root_seed(&self) -> Result<Zeroizing<[u8; 32]>> {
         let bytes = self.read_or_make(ROOT, || random(32))?;
         let seed = bytes.as_slice().try_into().map_err(|_| self.not_a_key(ROOT))?;
@@ -114,13 +136,16 @@ impl DataDir {
     }
 
     fn static_key<S: Suite>(&self) -> Result<StaticKey<S>> {
-        let name = format!("suite{}.key", S::ID);
-        let make = || {
-            let key = SecretKey::<S>::generate(&mut SysRng).map_err(|e| anyhow!("{e}"))?;
-            Ok(Zeroizing::new(key.expose().to_vec()))
-        };
+        let name = static_key_file::<S>();
+        let make = || Ok(Zeroizing::new(generate::<S>()?.expose().to_vec()));
         let bytes = self.read_or_make(&name, make)?;
         let key = SecretKey::<S>::from_bytes(&bytes).map_err(|_| self.not_a_key(&name))?;
+        Ok(StaticKey::new(key))
+    }
+
+    fn new_static_key<S: Suite>(&self) -> Result<StaticKey<S>> {
+        let key = generate::<S>()?;
+        self.write(&static_key_file::<S>(), key.expose())?;
         Ok(StaticKey::new(key))
     }
 
@@ -214,6 +239,14 @@ fn tighten(path: &Path) -> Result<()> {
     Ok(())
 }
 
+fn static_key_file<S: Suite>() -> String {
+    format!("suite{}.key", S::ID)
+}
+
+fn generate<S: Suite>() -> Result<SecretKey<S>> {
+    SecretKey::<S>::generate(&mut SysRng).map_err(|e| anyhow!("{e}"))
+}
+
 fn random(len: usize) -> Result<Zeroizing<Vec<u8>>> {
     let mut bytes = Zeroizing::new(vec![0; len]);
     getrandom::fill(&mut bytes).map_err(|e| anyhow!("no randomness: {e}"))?;
@@ -253,6 +286,36 @@ mod tests {
         assert_eq!((both.statement().version, one.statement().version), (1, 2));
         assert_eq!(both.statement().key_id(2), one.statement().key_id(2));
         assert_eq!(one.statement().key_id(1), None);
+    }
+
+    #[test]
+    fn a_rotation_replaces_the_static_keys_and_keeps_the_root() {
+        let home = tempfile::tempdir().unwrap();
+        let dir = DataDir::open(home.path()).unwrap();
+        assert!(dir.rotate(None).err().unwrap().to_string().contains("no keys"));
+        let first = dir.identity(&[1, 2]).unwrap();
+        let second = dir.rotate(None).unwrap();
+        assert_eq!(fingerprint(&first), fingerprint(&second));
+        assert_eq!(second.statement().version, 2);
+        for suite in [1, 2] {
+            assert_ne!(first.statement().key_id(suite), second.statement().key_id(suite));
+        }
+        assert_eq!(dir.identity(&[1, 2]).unwrap().statement(), second.statement());
+        assert!(dir.rotate(Some(2)).err().unwrap().to_string().contains("higher"));
+        assert_eq!(dir.rotate(Some(9)).unwrap().statement().version, 9);
+        assert_eq!(mode(&home.path().join("suite1.key")), 0o600);
+    }
+
+    #[test]
+    fn a_rotation_that_was_cut_short_is_ended_by_the_next_start() {
+        let home = tempfile::tempdir().unwrap();
+        let dir = DataDir::open(home.path()).unwrap();
+        let first = dir.identity(&[1, 2]).unwrap();
+        dir.new_static_key::<Suite1>().unwrap();
+        let next = dir.identity(&[1, 2]).unwrap();
+        assert_eq!(next.statement().version, 2);
+        assert_ne!(first.statement().key_id(1), next.statement().key_id(1));
+        assert_eq!(first.statement().key_id(2), next.statement().key_id(2));
     }
 
     #[test]

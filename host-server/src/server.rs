@@ -14,10 +14,10 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context as _, Result, anyhow, bail};
 use smol::{
     Async, Executor, Task, Timer,
-    channel::{self, Sender},
+    channel::{self, Receiver, Sender},
     future::FutureExt as _,
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     lock::{Semaphore, SemaphoreGuardArc},
@@ -129,7 +129,8 @@ pub struct Server {
     address: SocketAddr,
     reader: Reader,
     accepting: Vec<Task<()>>,
-    committer: Task<sqlx::Result<()>>,
+    committer: Task<Result<()>>,
+    committing: Receiver<()>,
     _expiry: Task<()>,
     _threads: Threads,
     _data_dir: DataDir,
@@ -155,9 +156,11 @@ impl Server {
         let spawn_accept = |listener| {
             threads.executor.spawn(accept(Arc::clone(&shared), Arc::clone(&threads.executor), listener))
         };
+        let (running, committing) = channel::bounded(1);
         Ok(Self {
             accepting: listeners.into_iter().map(spawn_accept).collect(),
-            committer: threads.executor.spawn(committer),
+            committer: threads.executor.spawn(commit(committer, running)),
+            committing,
             _expiry: threads.executor.spawn(expire(Arc::clone(&shared))),
             _threads: threads,
             _data_dir: data_dir,
@@ -209,10 +212,16 @@ impl Server {
         self.shared.accounts.hasher().runs()
     }
 
+    /// Waits for the end of the task that writes. Before [`Self::stop`] that is a fault, and nothing that clients
+    /// send can be accepted any more: only a new start helps.
+    pub async fn broken(&self) {
+        let _ = self.committing.recv().await;
+    }
+
     /// Stops accepting, says goodbye to everybody, makes everything durable and closes the database.
     ///
     /// # Errors
-    /// The database's.
+    /// The database's, or the task that writes has failed.
     pub async fn stop(mut self) -> Result<()> {
         for accepting in self.accepting.drain(..) {
             accepting.cancel().await;
@@ -225,7 +234,7 @@ impl Server {
             Timer::after(POLL).await;
         }
         self.shared.hub.finish();
-        self.committer.await.context("can't close the database")?;
+        self.committer.await?;
         self.reader.close().await;
         Ok(())
     }
@@ -254,6 +263,14 @@ impl Threads {
                 .context("can't start a thread")?;
         }
         Ok(Self { executor, _running: running })
+    }
+}
+
+/// Runs the committer. Its end, also by a panic, closes the channel.
+async fn commit(committer: impl Future<Output = sqlx::Result<()>>, _running: Sender<()>) -> Result<()> {
+    match AssertUnwindSafe(committer).catch_unwind().await {
+        Ok(closed) => closed.context("can't close the database"),
+        Err(_) => bail!("the task that writes has panicked; nothing that was acknowledged is lost"),
     }
 }
 

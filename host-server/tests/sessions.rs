@@ -271,3 +271,28 @@ fn beyond_the_limits_the_server_is_busy() {
     }
     stop(server);
 }
+
+/// Red if the end of the committer's task isn't watched: the server then goes on and takes no message any more.
+#[test]
+fn a_panic_of_the_task_that_writes_is_noticed_and_ends_the_server_with_an_error() {
+    let dir = tempdir().unwrap();
+    let (server, address) = start(dir.path(), |_| {});
+    let key = device();
+    let mut alice = Client::register(address, "alice", &key);
+    alice.say("alice", 1, b"kept");
+    alice.accepted();
+    assert!(block_on(smol::future::poll_once(server.broken())).is_none());
+    let broken = block_on(server.hub().change(|_| panic!("a fault on purpose")));
+    assert!(broken.is_err());
+    block_on(server.broken());
+    let goodbye = std::thread::spawn(move || alice.end());
+    assert!(block_on(server.stop()).unwrap_err().to_string().contains("panicked"));
+    assert_eq!(goodbye.join().unwrap(), End::Closed(Closed::ByPeer(CloseReason::ShuttingDown)));
+
+    let (server, address) = start(dir.path(), |_| {});
+    let mut alice = Client::reconnect(address, &key, 16_384);
+    alice.receive(8);
+    assert_eq!(deliveries(&[alice.next().unwrap()]).len(), 1);
+    drop(alice);
+    stop(server);
+}
