@@ -59,8 +59,13 @@ impl<B: Bytes> Secret<B> {
     }
 
     /// The array itself.
-    pub fn array(&self) -> &B {
+    pub const fn array(&self) -> &B {
         &self.0
+    }
+
+    /// The array itself, to fill it.
+    pub const fn array_mut(&mut self) -> &mut B {
+        &mut self.0
     }
 }
 

@@ -3,10 +3,12 @@
 use crate::bytes::{Bytes, Secret};
 use crate::entropy::Entropy;
 use crate::error::{Error, PeerFault};
+use crate::power;
+pub use crate::power::{FAST, SMALL};
 use core::fmt;
 use core::marker::PhantomData;
 use crypto_bigint::modular::{ConstMontyForm, ConstMontyParams};
-use crypto_bigint::{Choice, CtAssign, CtEq, U2048, U3072, Uint, const_monty_params};
+use crypto_bigint::{U2048, U3072, Uint, const_monty_params};
 use zeroize::Zeroize;
 
 /// A safe-prime group with generator 2 and its exponent length.
@@ -24,6 +26,14 @@ pub trait Group: Copy + fmt::Debug + Eq + Send + Sync + 'static {
 
     /// base^exponent mod p. Constant time in both.
     fn power(base: &Self::Public, exponent: &Self::Exponent) -> Self::Public;
+
+    /// base^a and base^b mod p, for little more than one of them. Constant time in all three. `BUCKETS`: [`SMALL`]
+    /// or [`FAST`].
+    fn powers<const BUCKETS: usize>(
+        base: &Self::Public,
+        exponents: [&Self::Exponent; 2],
+        results: [&mut Self::Public; 2],
+    );
 
     /// 2^exponent mod p. Constant time.
     fn generator_power(exponent: &Self::Exponent) -> Self::Public;
@@ -43,8 +53,34 @@ const_monty_params!(
     "The prime of ffdhe3072, RFC 7919 appendix A.2."
 );
 
+/// 2^(2^64), 2^(2^128) and 2^(2^192) mod p, and their products.
+static TEETH_2048: [ConstMontyForm<Modulus2048, { U2048::LIMBS }>; 7] = power::teeth([
+    U2048::from_be_hex(
+        "21B2CFD65D1182EE00972DEDD284458B62E52861D25EB28BECF720716198D72D590EDBB5C36AE3B7DA49748B68CBD58B5C44A7766470AC64770F5A69F05887696270F726AF13418680A970898C9800393EDB5C4F748D3FEA6886375A4995303443246FF6C628F30208914A2516E5993BECB993B71360F68F201C9E8BA941B7EC71DC934E373D9A73440B122FB35B9E9787A9BD870D9C5838472620156D194C0EE5C9C788B2DD9137B5A339A72E00C5620315B17623348BA3042E8B90BEE0BCC97FEB9E8AC0AD897FAF637B027CB2BE41B5B93A1F67A75F04754E53A208015BC576FB4812B8E71169BAE1AA285152372635C835C2583A24092890B7595DED1F70",
+    ),
+    U2048::from_be_hex(
+        "7B6F401A474EC072BD916BC58CBBA39DCA6B1720F11ADC50F1916E275CF9E23A53546D96F0C3F5619CC06217FC3FD46B4DFD9266EB9EB98A77D46B614C5745EAD1EB361397EADE5A003437B739841D4BEB621D9174C39C89FBC1E12D5AF9A603BB112DCF5EE90462FA1366D285CF2A349B264E0382F4A0BC3DFC15566237E5D82397C6667A082E0CD7A7DB29AD7F63409B45F17253ACCC127934C47457324231756C2C604EC1091069391948AFF6798490DE8D68FCAC2F5AF4D6BFD4FDB6EF2AB1F79D0CE906E80D8BD3929CE0537448728653F57C710F50A1ED5EAF9F32829A79CBF90180C375FA08D878E7DBBE5E99F94E82580F3475C5FA32B2E1E7886E18",
+    ),
+    U2048::from_be_hex(
+        "B72FB5E60C1C5E1A86D6E9CA9B564806202B10848D9E01F725D54B0FAB5A95483132D69B40FA801DD28D37BC6B074BA3838BD132A3A848B059EE09D3307594D65BCE7D2C2DF6079982D6DE2B6FA9F623E569EB1599753AFF22C806E3610F615C637B584A1EB6490BF2BF6F50BDF5AB08D45A1A56B9D9DA01B222BC69EC26897A67C505B624E6E88A765A308EE948666E522ED2D926CC7B0CF8C8156811B65516BD2D5B87D246DEBCFEF529DE9F6EF4FE91B1706981D8DC255C81CAF000DC8B47ACE22210C959D6782FD12B066EE6AC4B159C318E02762713B3224BDC6E992CC4F8839AFE2C9D2F9D12CB0440AE74138648B008F4DCA2096721A083E5E9602071",
+    ),
+]);
+
+/// 2^(2^80), 2^(2^160) and 2^(2^240) mod p, and their products.
+static TEETH_3072: [ConstMontyForm<Modulus3072, { U3072::LIMBS }>; 7] = power::teeth([
+    U3072::from_be_hex(
+        "CFE278A79E579AE63343957520315D29D49A2B4F7C16DC52881BAFAD3E930B9814CA64FA2EFC2481826F69FB8D21A24AFD763E765522A25D515319C3912DD766C16781E8C728D5E12B95CF9FEAD1B451C3AEA57C7112CF5091061A2B9D81C389F4EC08539A3DE4F4D3CE85B3B070E0CCBD7797A35DC2AA0DA211C8FCA7B5E641FDD3BCA5A600155DBC1550941B79650882E91989D2E428FBAD87060314E331029BF8FAEF9DC1920DFC408E0AD357EB5AE65B1BC38E232EBA29E09B3685E375ED6421F3715F7B0C2D2909CEE4B9519B6BC52D00884E68AE97AA462ABB40216EF6D6029076A53C247996C2862F162814DD4BC227FA604D700981E69306D2922B23558BDD523857142A0FCD502583C4688B2990BD46DA955516318501E7108BD41EC15A079FF793513B648A0EFA1ACE100734BBC4A2DAB28CBDC6EF3E19232FC836CA5F5AB2E9CB2DC3E7F8B30F784621F2DD5095C5D298AAD3EC04EB0E9DC3C84D99A3D91AE77F1FD55189E58493FEC495B298F38CEA13E7A989CB96BABC678703",
+    ),
+    U3072::from_be_hex(
+        "057BB3B510212C326BBBA6D3E12B0093B53B19547820423EA7E909B40B0D63801961C1A2A60ED8E040D223D790832A2F53668C5962D5E2DF7B6BC095B8D3071FE3A02C18971D542F113AEBC48D71E8E15E3B8F75063E9F8D831AE2F08792CFBD1AD0D20D78E40EE0267B8B9C9221419C2C317EA3F5F16267EA7B733ABA2E9DDDFA6CF6ED6E00C58C0A9FB9DC2E040B556D5AF41F7ACFF7937BD712D37930278D058712787EBC822524F811DEAFA15B14D34ED5F0E2576BD117840C1FCF17D9B92BEC90C8A62210BE2ACF5283C8DF433E2E72DA9CDB20AEC87E68988814C476EAC0522A8C5DEAD1D51F363E0EBD1C47CE302C8E0A081A1D5A81562E84F998460300CD571216A2B6311ED0F0FD18140432A7FB9D234BD8F3CC8C3723C0F0DAE026D55BEEA492F3D9B133B5A2079165031D8F66C94835F7E21D2CFFA43CE1229A1E824946BF8874393339013571EEDD089CCF784C3E471F5F6D8CF9FB386BDC6B9C66E6688993B4CE3ED6E91F1FDBBEF66B885D43E11BA88A01093FEE73B62C58AF",
+    ),
+    U3072::from_be_hex(
+        "7C2C1259BB11F6A0FB475548BAC52E353F6471BA4F9C1E630F2B7B1C0A3C91C339A3E8744B4F7DD4E4FC31E7DD9F9231E4B8116E3140439E023DDA14B38BF4C0E42554C19DDBD9DDA09561AFAF5075F97A308CE0BFB499E4A6FB800D85177EA089B5614ACCB42C6261999D5133ECB759EFB530FB4A1C11CE6396852D0D30A463DFA460A5C3E125D91E94FB9C0AFF81C1A6E71001937F6374E76C80A592C8EC79F31F0783E2A8919CDA78AD9C5B5A61F7348933EC40FC44698B08401E5C295FE1C645677D8EC6A3C76124DA729E03EBD53674B4D6CB4F8A340B1C7D66304D458D187F4E3BACDAB5A9DB31E4C545584F90EC1D823F03C9BE4BDCE3D9FD38F62C69B1254DA186BED67625397DFDCC29134CAB3210865A1BAAE828950649FF529F03D2AAB8D0A755E39EBF52E11829A00EF65AD39CBEA844FDC33CEDFDDCF37D2F70A12E248DE21ECC493B01DE5B83239CBD25065CCF041EA63E6ED10D6FFF917BB82240B926927997EA0F9495BE789DD1701804971C8815778D98BA982D5E686CDD",
+    ),
+]);
+
 macro_rules! group {
-    ($(#[$doc:meta])* $name:ident, $modulus:ident, $uint:ident, $len:literal, $exponent_len:literal) => {
+    ($(#[$doc:meta])* $name:ident, $modulus:ident, $teeth:ident, $uint:ident, $len:literal, $exponent_len:literal) => {
         $(#[$doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub struct $name;
@@ -74,14 +110,30 @@ macro_rules! group {
 
             fn power(base: &Self::Public, exponent: &Self::Exponent) -> Self::Public {
                 let mut form = Self::enter(base);
-                power(&mut form, exponent);
-                Self::leave(&mut form)
+                power::of(&mut form, exponent);
+                let mut result = [0; $len];
+                Self::leave(&mut form, &mut result);
+                result
+            }
+
+            fn powers<const BUCKETS: usize>(
+                base: &Self::Public,
+                [a, b]: [&Self::Exponent; 2],
+                [to_a, to_b]: [&mut Self::Public; 2],
+            ) {
+                let mut first = Self::enter(base);
+                let mut second = ConstMontyForm::ONE;
+                power::both::<_, _, BUCKETS>(&mut first, &mut second, a, b);
+                Self::leave(&mut first, to_a);
+                Self::leave(&mut second, to_b);
             }
 
             fn generator_power(exponent: &Self::Exponent) -> Self::Public {
                 let mut form = ConstMontyForm::<$modulus, { $uint::LIMBS }>::ONE;
-                power_of_two(&mut form, exponent);
-                Self::leave(&mut form)
+                power::of_two(&mut form, exponent, &$teeth);
+                let mut result = [0; $len];
+                Self::leave(&mut form, &mut result);
+                result
             }
         }
 
@@ -95,14 +147,13 @@ macro_rules! group {
 
             /// Leaves the Montgomery form, and erases it.
             #[inline(never)]
-            fn leave(form: &mut ConstMontyForm<$modulus, { $uint::LIMBS }>) -> [u8; $len] {
+            fn leave(form: &mut ConstMontyForm<$modulus, { $uint::LIMBS }>, out: &mut [u8; $len]) {
                 let mut value = form.retrieve();
                 form.zeroize();
                 let mut bytes = value.to_be_bytes();
-                let out = encode(&bytes);
-                bytes.zeroize();
                 value.zeroize();
-                out
+                out.copy_from_slice(bytes.as_ref());
+                bytes.zeroize();
             }
         }
     };
@@ -110,11 +161,11 @@ macro_rules! group {
 
 group!(
     /// ffdhe2048 with 256-bit exponents: suite 1.
-    Ffdhe2048, Modulus2048, U2048, 256, 32
+    Ffdhe2048, Modulus2048, TEETH_2048, U2048, 256, 32
 );
 group!(
     /// ffdhe3072 with 320-bit exponents: suite 2.
-    Ffdhe3072, Modulus3072, U3072, 384, 40
+    Ffdhe3072, Modulus3072, TEETH_3072, U3072, 384, 40
 );
 
 /// Whether the Jacobi symbol (a/n) is 1, for odd n and a < n: the binary algorithm, which needs no division.
@@ -136,82 +187,6 @@ fn jacobi_is_one<const L: usize>(mut a: Uint<L>, mut n: Uint<L>) -> bool {
         a = a.wrapping_sub(&n);
     }
     n == Uint::ONE && !negative
-}
-
-/// Bits of the exponent that one multiplication takes. Three keep the table at 1.75 KiB in suite 1, for 3 percent
-/// more multiplications than four would need.
-const WINDOW: usize = 3;
-
-/// Raises `value` to `exponent`, by a fixed window from the left. The same instructions for every exponent of a
-/// length; the table is read as a whole each time, and erased.
-#[inline(never)]
-fn power<M: ConstMontyParams<L>, const L: usize>(value: &mut ConstMontyForm<M, L>, exponent: &[u8]) {
-    // value^1 to value^7.
-    let mut table = [*value; (1 << WINDOW) - 1];
-    let mut factor = *value;
-    for entry in table.iter_mut().skip(1) {
-        multiply(&mut factor, value);
-        *entry = factor;
-    }
-    *value = ConstMontyForm::ONE;
-    for digit in (0..exponent.len().saturating_mul(8).div_ceil(WINDOW)).rev() {
-        for _ in 0..WINDOW {
-            square(value);
-        }
-        select(&mut factor, &table, digit_at(exponent, digit));
-        multiply(value, &factor);
-    }
-    table.zeroize();
-    factor.zeroize();
-}
-
-/// Makes 2^exponent of a 1, by squaring and doubling: a doubling costs a fiftieth of a multiplication.
-#[inline(never)]
-fn power_of_two<M: ConstMontyParams<L>, const L: usize>(value: &mut ConstMontyForm<M, L>, exponent: &[u8]) {
-    for bit in (0..exponent.len().saturating_mul(8)).rev() {
-        square(value);
-        let mut doubled = value.double();
-        value.ct_assign(&doubled, bit_at(exponent, bit).ct_eq(&1));
-        doubled.zeroize();
-    }
-}
-
-/// Puts table[digit − 1] into `factor`, and 1 for digit 0.
-fn select<M: ConstMontyParams<L>, const L: usize>(
-    factor: &mut ConstMontyForm<M, L>,
-    table: &[ConstMontyForm<M, L>],
-    digit: u8,
-) {
-    *factor = ConstMontyForm::ONE;
-    for (number, entry) in (1..=u8::MAX).zip(table) {
-        let chosen: Choice = number.ct_eq(&digit);
-        factor.ct_assign(entry, chosen);
-    }
-}
-
-/// Apart, so that its temporaries stand on the stack once.
-#[inline(never)]
-fn multiply<M: ConstMontyParams<L>, const L: usize>(a: &mut ConstMontyForm<M, L>, b: &ConstMontyForm<M, L>) {
-    *a = a.mul(b);
-}
-
-/// crypto-bigint's multiplication is faster here than its squaring, which is the same loop.
-fn square<M: ConstMontyParams<L>, const L: usize>(a: &mut ConstMontyForm<M, L>) {
-    let mut factor = *a;
-    multiply(a, &factor);
-    factor.zeroize();
-}
-
-/// [`WINDOW`] bits of a big endian number; digit 0 has the lowest ones.
-fn digit_at(exponent: &[u8], digit: usize) -> u8 {
-    let low = digit.saturating_mul(WINDOW);
-    (0..WINDOW).rev().fold(0, |high, bit| (high << 1) | bit_at(exponent, low.saturating_add(bit)))
-}
-
-/// One bit of a big endian number, 0 beyond its end. The place is public, the bit is not.
-fn bit_at(exponent: &[u8], bit: usize) -> u8 {
-    let byte = exponent.iter().rev().nth(bit >> 3).copied().unwrap_or_default();
-    (byte >> (bit & 7)) & 1
 }
 
 fn encode<B: Bytes>(repr: impl AsRef<[u8]>) -> B {
@@ -311,6 +286,19 @@ impl<G: Group> SecretKey<G> {
     /// Y^x: one exponentiation.
     pub fn agree(&self, peer: &PublicKey<G>) -> Secret<G::Public> {
         Secret::new(G::power(&peer.0, self.exponent.array()))
+    }
+
+    /// Y^x of this key and of another: `BUCKETS` as in [`Group::powers`].
+    pub(crate) fn agree_both<const BUCKETS: usize>(
+        &self,
+        other: &Self,
+        peer: &PublicKey<G>,
+    ) -> [Secret<G::Public>; 2] {
+        let mut shared = [Secret::zeroed(), Secret::zeroed()];
+        let [first, second] = shared.each_mut();
+        let results = [first.array_mut(), second.array_mut()];
+        G::powers::<BUCKETS>(&peer.0, [self.exponent.array(), other.exponent.array()], results);
+        shared
     }
 }
 

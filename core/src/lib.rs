@@ -39,6 +39,7 @@ pub mod kdf;
 pub mod key_request;
 pub mod messages;
 pub mod name;
+mod power;
 pub mod record;
 pub mod suite;
 pub mod wire;

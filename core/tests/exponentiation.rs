@@ -3,7 +3,7 @@
 
 use crypto_bigint::modular::{FixedMontyForm, FixedMontyParams};
 use crypto_bigint::{JacobiSymbol, Odd, U256, U320, U2048, U3072};
-use sordino_core::dh::{Ffdhe2048, Ffdhe3072, Group};
+use sordino_core::dh::{FAST, Ffdhe2048, Ffdhe3072, Group, SMALL};
 
 /// Not random: a counter through SplitMix64.
 fn fill(state: &mut u64, out: &mut [u8]) {
@@ -57,6 +57,12 @@ macro_rules! agrees {
                     let power = $group::power(base, &exponent);
                     assert_eq!($uint::from_be_slice(&power), reference(base, &exponent), "{exponent:x?}");
                 }
+                let other = exponents::<$exponent_len>()[exponent[3] as usize % 5];
+                let each = [$group::power(&any, &exponent), $group::power(&any, &other)];
+                let (mut small, mut fast) = ([[0; $len]; 2], [[0; $len]; 2]);
+                $group::powers::<SMALL>(&any, [&exponent, &other], small.each_mut());
+                $group::powers::<FAST>(&any, [&exponent, &other], fast.each_mut());
+                assert_eq!([small, fast], [each, each], "{exponent:x?}");
                 assert_eq!(
                     $group::generator_power(&exponent),
                     $group::power(&two, &exponent),

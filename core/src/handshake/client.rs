@@ -6,6 +6,7 @@ use super::{
 };
 use super::{Handshake, Outcome};
 use crate::config::HEADER_LEN;
+use crate::dh::SMALL;
 use crate::error::{Error, Misuse, PeerFault};
 use crate::identity::{ServerKey, gate_key};
 use crate::io::Io;
@@ -122,22 +123,21 @@ impl<S: Suite> Start<S> {
 }
 
 impl<S: Suite> Wait2<S> {
-    /// Two exponentiations: ee and se.
+    /// One and a half exponentiations: ee and se together.
     fn handle<H>(&mut self, message: &mut [u8], io: &mut Io<'_, '_>) -> Result<Outcome<H, S>, Error> {
         let (header, body) = message.split_at_mut_checked(HEADER_LEN).ok_or(LENGTH)?;
         let (re, payload) = body.split_at_mut_checked(dh_len::<S>()).ok_or(LENGTH)?;
         let server_e = public::<S>(re)?;
         self.state.mix_hash(&[header]);
         self.state.mix_hash(&[re]);
-        let mut keys = self.state.mix_key(self.e.agree(&server_e).expose());
+        let [mut keys, mut next_keys] = self.state.mix_both::<SMALL>(&self.e, &self.device, &server_e);
         let payload = self.state.decrypt_and_hash(&mut keys, payload, PAYLOAD2)?;
         let peer = Offer::decode(payload.first_chunk().ok_or(LENGTH)?)?;
         self.offer.check_suite::<S>(&peer)?;
 
         self.send_static(&mut keys, io)?;
-        let mut keys = self.state.mix_key(self.device.agree(&server_e).expose());
         let state = &mut self.state;
-        io.put_sealed::<S>(PAYLOAD3, |_| (), |buf| state.encrypt_and_hash(&mut keys, buf, PAYLOAD3))?;
+        io.put_sealed::<S>(PAYLOAD3, |_| (), |buf| state.encrypt_and_hash(&mut next_keys, buf, PAYLOAD3))?;
 
         let start = HEADER_LEN.saturating_add(dh_len::<S>());
         let (to_server, to_client) = self.state.split();

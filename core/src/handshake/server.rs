@@ -7,6 +7,7 @@ use super::{
 use super::{Handshake, Outcome};
 use crate::bytes::Bytes;
 use crate::config::HEADER_LEN;
+use crate::dh::FAST;
 use crate::error::{Error, ErrorCode, Misuse, PeerFault};
 use crate::identity::StaticKey;
 use crate::io::Io;
@@ -118,7 +119,7 @@ impl<S: Suite> Start<S> {
         public::<S>(e).map(|_| ())
     }
 
-    /// Three exponentiations: es, e and ee.
+    /// Two and a half exponentiations: es and ee together, and e.
     fn handle(&mut self, message: &mut [u8], io: &mut Io<'_, '_>) -> Result<Wait3<S>, Error> {
         let (header, body) = message.split_at_mut_checked(HEADER_LEN).ok_or(LENGTH)?;
         let (gate, rest) = body.split_at_mut_checked(GATE_LEN).ok_or(LENGTH)?;
@@ -127,17 +128,16 @@ impl<S: Suite> Start<S> {
         self.state.mix_hash(&[header]);
         self.state.mix_hash(&[gate]);
         self.state.mix_hash(&[re]);
-        let mut keys = self.state.mix_key(self.secret.agree(&client_e).expose());
+        let e = ephemeral::<S>(io.rng, &self.secret, self.counter)?;
+        let [mut keys, mut next_keys] = self.state.mix_both::<FAST>(&self.secret, &e, &client_e);
         let payload = self.state.decrypt_and_hash(&mut keys, payload, PAYLOAD1)?;
         let peer = Offer::decode(payload.first_chunk().ok_or(LENGTH)?)?;
         self.offer.check_suite::<S>(&peer)?;
 
-        let e = ephemeral::<S>(io.rng, &self.secret, self.counter)?;
         let e_public = e.public();
         let header = Header::new(Kind::Message2, S::ID, message2_len::<S>()).encode();
         self.state.mix_hash(&[&header]);
         self.state.mix_hash(&[e_public.as_bytes()]);
-        let mut keys = self.state.mix_key(e.agree(&client_e).expose());
         let hello = self.hello(io)?;
         io.put(|out| {
             out.put(&header)?;
@@ -147,11 +147,11 @@ impl<S: Suite> Start<S> {
         io.put_sealed::<S>(
             PAYLOAD2,
             |plain| plain.copy_from_slice(&hello),
-            |buf| state.encrypt_and_hash(&mut keys, buf, PAYLOAD2),
+            |buf| state.encrypt_and_hash(&mut next_keys, buf, PAYLOAD2),
         )?;
         Ok(Wait3 {
             state: self.state.clone(),
-            keys,
+            keys: next_keys,
             e,
             own_max: self.offer.max_record,
             peer_max: peer.max_record,

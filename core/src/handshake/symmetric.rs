@@ -5,7 +5,7 @@ use crate::bytes::Secret;
 use crate::config::VERSION;
 use crate::error::{Error, PeerFault};
 use crate::kdf;
-use crate::suite::{PublicKey, Suite};
+use crate::suite::{PublicKey, SecretKey, Suite};
 use sha2::Digest;
 
 /// Transcript hash and chaining key.
@@ -40,6 +40,20 @@ impl<S: Suite> Symmetric<S> {
         let (ck, k) = kdf::noise::<S>(&self.ck, shared);
         self.ck = ck;
         HandshakeKeys { block: KeyBlock::expand(&k, b"sordino/1 handshake keys"), n: 0 }
+    }
+
+    /// Agrees with `peer` twice, and mixes first what `a` shares with it, then what `b` does. What is hashed between
+    /// the two doesn't matter, because it goes into `h` and not into `ck`. Apart, so that the shared values
+    /// don't stand on the stack for longer.
+    #[inline(never)]
+    pub fn mix_both<const BUCKETS: usize>(
+        &mut self,
+        a: &SecretKey<S>,
+        b: &SecretKey<S>,
+        peer: &PublicKey<S>,
+    ) -> [HandshakeKeys<S>; 2] {
+        let shared = a.agree_both::<BUCKETS>(b, peer);
+        shared.each_ref().map(|shared| self.mix_key(shared.expose()))
     }
 
     /// Seals the first `len` bytes of `buf`, which has just room for the result.
