@@ -5,7 +5,7 @@ use crate::bytes::{Bytes, Secret};
 use crate::config::MAX_TAG;
 use crate::kdf;
 use crate::suite::{Suite, tag_len};
-use aes::cipher::block_padding::Pkcs7;
+use aes::cipher::block_padding::{Padding, Pkcs7};
 use aes::cipher::{Array, BlockCipherEncrypt, BlockModeDecrypt, BlockModeEncrypt, InnerIvInit, consts::U16};
 use hmac::Mac;
 
@@ -135,10 +135,13 @@ impl<S: Suite> Opener<S> {
         update::<S>(&mut mac, aad, iv, ciphertext);
         // The tag has its full length here: `split_at` above saw to it.
         mac.verify_truncated_left(tag).map_err(|_| OpenError)?;
-        let plain = cbc::Decryptor::<&S::Dec>::inner_iv_init(&self.cipher, &Iv::from(*iv))
-            .decrypt_padded::<Pkcs7>(ciphertext)
-            .map_err(|_| OpenError)?
-            .len();
+        let (blocks, rest) = Array::<u8, U16>::slice_as_chunks_mut(ciphertext);
+        cbc::Decryptor::<&S::Dec>::inner_iv_init(&self.cipher, &Iv::from(*iv)).decrypt_blocks(blocks);
+        // `decrypt_padded` would keep a panic in firmware.
+        let last = blocks.last().filter(|_| rest.is_empty()).ok_or(OpenError)?;
+        let tail = Pkcs7::unpad(last).map_err(|_| OpenError)?.len();
+        let padding = BLOCK.checked_sub(tail).ok_or(OpenError)?;
+        let plain = len.checked_sub(padding).ok_or(OpenError)?;
         ciphertext.get_mut(..plain).ok_or(OpenError)
     }
 }

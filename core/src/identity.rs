@@ -5,9 +5,10 @@ use crate::error::{Distrust, Error, Mismatch, Misuse};
 use crate::handshake::{Header, Kind, Symmetric};
 use crate::io::Io;
 use crate::kdf;
+use crate::signature;
 use crate::suite::{PublicKey, SecretKey, Suite, Suite1, Suite2, SuiteList};
 use crate::wire::{Field, Malformed, Overflow, Reader, Writer};
-use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
+use ed25519_dalek::{Signer, SigningKey};
 use sha2::{Digest, Sha256};
 
 /// Ed25519 public key of a server, in bytes.
@@ -227,16 +228,8 @@ pub fn check_key_answer<S: Suite>(body: &[u8], trust: Trust<'_>) -> Result<(Pin,
 }
 
 fn verify(root: &[u8; ROOT_LEN], statement: &[u8], signature: &[u8; 64]) -> Result<(), Error> {
-    let mut message = [0; STATEMENT_LABEL.len() + MAX_STATEMENT];
-    let mut out = Writer::new(&mut message);
-    let written = out.put(STATEMENT_LABEL).and_then(|()| out.put(statement));
-    let len = out.written();
-    let message = message.get(..len).unwrap_or_default();
-    VerifyingKey::from_bytes(root)
-        .and_then(|root| root.verify_strict(message, &Signature::from_bytes(signature)))
-        .ok()
-        .and(written.ok())
-        .ok_or(Error::Untrusted(Distrust::Signature))
+    let good = signature::verify(root, &[STATEMENT_LABEL, statement], signature);
+    if good { Ok(()) } else { Err(Error::Untrusted(Distrust::Signature)) }
 }
 
 /// A server's static key of one suite, with what every handshake needs of it made ready.

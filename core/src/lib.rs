@@ -41,6 +41,7 @@ pub mod messages;
 pub mod name;
 mod power;
 pub mod record;
+pub mod signature;
 pub mod suite;
 pub mod wire;
 
