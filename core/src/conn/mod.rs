@@ -28,7 +28,7 @@ use crate::io::Io;
 use crate::messages::{AuthResult, CloseReason, Message, Phase};
 use crate::record::Direction;
 use crate::suite::{Suite, Suite1, Suite2, SuiteList};
-use crate::wire::Malformed;
+use crate::wire::{Malformed, Overflow, Writer};
 use core::ops::Range;
 use open::{Open, Received, is_auth, is_close};
 use timers::{Due, Timers};
@@ -37,6 +37,12 @@ use timers::{Due, Timers};
 #[inline(never)]
 fn decode<R: Role>(kind: u8, body: &[u8]) -> Result<Message<'_>, Malformed> {
     Message::decode_on_way(kind, body, Some(R::RECEIVES))
+}
+
+/// Writes a message that role `R` sends. Apart for the same reason.
+#[inline(never)]
+fn encode<R: Role>(message: &Message<'_>, out: &mut Writer<'_>) -> Result<(), Overflow> {
+    message.encode_on_way(out, Some(R::SENDS))
 }
 
 /// Which side of a connection this is.
@@ -297,7 +303,7 @@ impl<R: Role, S: Suite> Conn<R, S> {
     pub fn close(&mut self, reason: CloseReason, io: &mut Io<'_, '_>) {
         match &mut self.stage {
             Stage::Handshake(_) => {}
-            Stage::Open(open) => open.close(reason, io),
+            Stage::Open(open) => open.close::<R>(reason, io),
             Stage::Ended { .. } => return,
         }
         self.end(Ok(Closed::Here(reason)));
@@ -324,7 +330,7 @@ impl<R: Role, S: Suite> Conn<R, S> {
             Stage::Open(open) => {
                 let due = self.timers.due(open.phase, io.now);
                 if due == Due::Ping {
-                    open.ping(io);
+                    open.ping::<R>(io);
                 }
                 due
             }
@@ -379,7 +385,7 @@ impl<R: Role, S: Suite> Conn<R, S> {
 
     fn step_record(&mut self, rx: &mut RxBuf<'_>, io: &mut Io<'_, '_>) -> Result<Step, Error> {
         let Stage::Open(open) = &mut self.stage else { return Err(Error::Misuse(Misuse::Stale)) };
-        open.send_control(io);
+        open.send_control::<R>(io);
         let received = rx.unconsumed();
         let total = match open.inbound.frame(received)? {
             Some(total) if total <= received.len() => total,
@@ -403,7 +409,7 @@ impl<R: Role, S: Suite> Conn<R, S> {
             Err(fault) => {
                 // A CLOSE is never answered, or two sides could go on answering.
                 if !is_close(opened.kind) {
-                    open.close(CloseReason::Protocol, io);
+                    open.close::<R>(CloseReason::Protocol, io);
                 }
                 Err(Error::Peer(fault))
             }
@@ -428,7 +434,7 @@ impl<R: Role, S: Suite> Conn<R, S> {
     fn refuse(&mut self, io: &mut Io<'_, '_>) -> Result<(), Error> {
         match &mut self.stage {
             Stage::Handshake(_) => io.put_error(S::ID, ErrorCode::Busy)?,
-            Stage::Open(open) => open.close(CloseReason::Overloaded, io),
+            Stage::Open(open) => open.close::<R>(CloseReason::Overloaded, io),
             Stage::Ended { .. } => {}
         }
         Err(Error::Misuse(Misuse::Unanswered))

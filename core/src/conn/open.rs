@@ -65,14 +65,14 @@ impl<S: Suite> Open<S> {
         if own_way || second_login || !messages::allowed(message.kind(), R::SENDS, self.phase) {
             return Err(SendError::NotAllowed);
         }
-        self.seal(message, CONTROL_RECORD, io)?;
+        self.seal::<R>(message, CONTROL_RECORD, io)?;
         self.logging_in |= matches!(message, Message::Auth(_));
         Ok(())
     }
 
     /// Sends the result of an AUTH.
     pub fn send_result(&mut self, result: &AuthResult<'_>, io: &mut Io<'_, '_>) -> Result<(), SendError> {
-        self.seal(&Message::AuthResult(*result), CONTROL_RECORD, io)?;
+        self.seal::<super::Server>(&Message::AuthResult(*result), CONTROL_RECORD, io)?;
         match result.code {
             AuthCode::Ok => self.phase = Phase::Ready,
             _ => self.refused_logins = self.refused_logins.saturating_add(1),
@@ -96,7 +96,7 @@ impl<S: Suite> Open<S> {
             }
             Message::Ping(ping) => {
                 self.pong = Some(ping.token);
-                self.send_control(io);
+                self.send_control::<R>(io);
             }
             Message::Pong(_) => {}
             Message::AuthResult(result) => {
@@ -114,36 +114,41 @@ impl<S: Suite> Open<S> {
     }
 
     /// Decides on a PING; it leaves as soon as there is room.
-    pub fn ping(&mut self, io: &mut Io<'_, '_>) {
+    pub fn ping<R: Role>(&mut self, io: &mut Io<'_, '_>) {
         self.ping = Some(self.out.sequence());
-        self.send_control(io);
+        self.send_control::<R>(io);
     }
 
     /// Sends the PONG for the last PING, and a PING that is due, if there is room.
-    pub fn send_control(&mut self, io: &mut Io<'_, '_>) {
+    pub fn send_control<R: Role>(&mut self, io: &mut Io<'_, '_>) {
         let due = |token: Option<u64>| token.map(|token| Ping { token });
         if let Some(pong) = due(self.pong)
-            && self.seal(&Message::Pong(pong), CONTROL_RECORD, io).is_ok()
+            && self.seal::<R>(&Message::Pong(pong), CONTROL_RECORD, io).is_ok()
         {
             self.pong = None;
         }
         if let Some(ping) = due(self.ping)
-            && self.seal(&Message::Ping(ping), CONTROL_RECORD, io).is_ok()
+            && self.seal::<R>(&Message::Ping(ping), CONTROL_RECORD, io).is_ok()
         {
             self.ping = None;
         }
     }
 
     /// Writes a CLOSE into the room that every other message leaves. Only a used-up sequence prevents it.
-    pub fn close(&mut self, reason: CloseReason, io: &mut Io<'_, '_>) {
+    pub fn close<R: Role>(&mut self, reason: CloseReason, io: &mut Io<'_, '_>) {
         let close = Close { reason: reason as u8, received: self.inbound.sequence() };
-        let _used_up = self.seal(&Message::Close(close), 0, io);
+        let _used_up = self.seal::<R>(&Message::Close(close), 0, io);
     }
 
     /// Seals a message in its place in the output, leaving `reserve` bytes free.
-    fn seal(&mut self, message: &Message<'_>, reserve: usize, io: &mut Io<'_, '_>) -> Result<(), SendError> {
+    fn seal<R: Role>(
+        &mut self,
+        message: &Message<'_>,
+        reserve: usize,
+        io: &mut Io<'_, '_>,
+    ) -> Result<(), SendError> {
         let mut count = Writer::counting();
-        message.encode(&mut count).map_err(|Overflow| SendError::Malformed)?;
+        super::encode::<R>(message, &mut count).map_err(|Overflow| SendError::Malformed)?;
         let body = count.written();
         let len = Outbound::<S>::wire_len(body).ok_or(SendError::TooLarge)?;
         if body > self.max_body() {
@@ -151,7 +156,7 @@ impl<S: Suite> Open<S> {
         }
         let region = io.tx.room(len.saturating_add(reserve)).map_err(SendError::NoRoom)?;
         let mut out = Writer::new(region.get_mut(Outbound::<S>::BODY..).unwrap_or_default());
-        message.encode(&mut out).map_err(|Overflow| SendError::Malformed)?;
+        super::encode::<R>(message, &mut out).map_err(|Overflow| SendError::Malformed)?;
         let sealed = self.out.seal(region, message.kind(), body).ok_or(SendError::Exhausted)?;
         io.tx.commit(sealed);
         Ok(())

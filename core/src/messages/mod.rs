@@ -49,8 +49,21 @@ macro_rules! messages {
             /// # Errors
             /// [`Overflow`].
             pub fn encode(&self, out: &mut Writer<'_>) -> Result<(), Overflow> {
+                self.encode_on_way(out, None)
+            }
+
+            /// Writes the body of a message that may travel in a direction, else [`Overflow`].
+            #[inline(always)]
+            pub(crate) fn encode_on_way(
+                &self,
+                out: &mut Writer<'_>,
+                way: Option<Direction>,
+            ) -> Result<(), Overflow> {
                 match self {
-                    $(Self::$name(body) => body.encode(out),)+
+                    $(Self::$name(body) if way.is_none_or(|way| direction!($direction, way)) => {
+                        body.encode(out)
+                    })+
+                    _ => Err(Overflow),
                 }
             }
 
