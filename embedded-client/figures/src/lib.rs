@@ -7,7 +7,7 @@ use core::future::Future;
 use core::ops::ControlFlow;
 use embedded_io::ErrorKind;
 use sordino_embedded::rand_core::{TryCryptoRng, TryRng};
-use sordino_embedded::{Block, Clock, Connect, Event, Storage, blocking};
+use sordino_embedded::{Block, Board, Clock, Code, Connect, Event, Storage, Target, blocking};
 
 /// The value of a timer that nobody starts.
 const PLACE: *mut u32 = core::ptr::with_exposed_provenance_mut(0x4000_1004);
@@ -196,4 +196,40 @@ pub fn look(event: Event<'_>) -> ControlFlow<()> {
         Event::Idle => {}
     }
     if any() == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+}
+
+/// Calls everything that a board offers, and ends in one of the clients.
+pub fn probe(run: impl FnOnce(&Board<Device, Device>)) -> ! {
+    if let Ok(board) = Board::open(Device, Device) {
+        let mut text = [0_u8; 200];
+        fill(&mut text);
+        let text = core::str::from_utf8(&text).unwrap_or_default();
+        if let Ok(code) = Code::parse(text) {
+            used(u32::from(board.enrol(&code).is_ok()));
+        }
+        if let Some(target) = Target::parse(text) {
+            used(u32::from(board.send(target, text).is_ok()));
+        }
+        used(board.fingerprint().map_or(0, |print| u32::from(print[0])));
+        used(board.status().map_or(0, |status| status.dropped));
+        used(u32::from(board.factory_reset().is_ok()));
+        run(&board);
+    }
+    loop {}
+}
+
+/// A panic handler that can't link.
+#[macro_export]
+macro_rules! no_panic {
+    () => {
+        unsafe extern "C" {
+            /// Defined nowhere.
+            safe fn a_panic_is_left() -> !;
+        }
+
+        #[panic_handler]
+        fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+            a_panic_is_left()
+        }
+    };
 }
