@@ -35,7 +35,7 @@ pub struct EventId(pub(crate) u32);
 /// An event, borrowed from the receive buffer.
 #[derive(Debug)]
 pub enum Event<'i> {
-    /// Server: somebody knows the server's key and asks for a handshake, which costs three and a half
+    /// Server: somebody knows the server's key and asks for a handshake, which costs two and two thirds
     /// exponentiations. Answer with [`Answer::Admit`] or [`Answer::Busy`].
     Admit {
         /// Its ephemeral key, DHLEN bytes. Nobody honest uses one twice, so that a repeated one may be refused;

@@ -85,7 +85,7 @@ impl<S: Suite> Handshake<S> for ClientHandshake<S> {
 }
 
 impl<S: Suite> Start<S> {
-    /// Two exponentiations: e and es.
+    /// One and a third of an exponentiation: e and es.
     fn send(&self, io: &mut Io<'_, '_>) -> Result<Wait2<S>, Error> {
         let ClientConfig { server, device, device_public, counter, .. } = &self.config;
         let e = ephemeral::<S>(io.rng, device, *counter)?;

@@ -119,7 +119,7 @@ impl<S: Suite> Start<S> {
         public::<S>(e).map(|_| ())
     }
 
-    /// Two and a half exponentiations: es and ee together, and e.
+    /// One and two thirds of an exponentiation: es and ee together, and e.
     fn handle(&mut self, message: &mut [u8], io: &mut Io<'_, '_>) -> Result<Wait3<S>, Error> {
         let (header, body) = message.split_at_mut_checked(HEADER_LEN).ok_or(LENGTH)?;
         let (gate, rest) = body.split_at_mut_checked(GATE_LEN).ok_or(LENGTH)?;
