@@ -59,6 +59,13 @@ pub(super) enum Request {
     Flush(Sender<()>),
 }
 
+impl Request {
+    /// Whether somebody waits for it.
+    const fn is_urgent(&self) -> bool {
+        !matches!(self, Self::Unsaved)
+    }
+}
+
 /// What a change of accounts or devices needs, decided in the committer's order.
 pub(super) struct Decision(pub Box<Decide>);
 
@@ -97,11 +104,8 @@ impl Committer {
     /// Waits for requests and takes those that are there.
     async fn gather(&self, last: usize) -> Option<Vec<Request>> {
         let mut batch = vec![self.requests.recv().await.ok()?];
-        let mut timer = Timer::after(match batch[0] {
-            Request::Unsaved => UNSAVED,
-            _ if last >= BUSY => GATHER,
-            _ => Duration::ZERO,
-        });
+        let mut urgent = batch[0].is_urgent();
+        let mut timer = Timer::after(if urgent { GATHER } else { UNSAVED });
         loop {
             while batch.len() < BATCH {
                 match self.requests.try_recv() {
@@ -110,7 +114,10 @@ impl Committer {
                     Err(TryRecvError::Closed) => return Some(batch),
                 }
             }
-            let urgent = batch.iter().any(|r| !matches!(r, Request::Unsaved));
+            if !urgent && batch.iter().any(Request::is_urgent) {
+                urgent = true;
+                timer.set_after(GATHER);
+            }
             if batch.len() >= BATCH || (urgent && last < BUSY) {
                 return Some(batch);
             }
