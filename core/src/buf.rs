@@ -67,9 +67,10 @@ impl<'b> RxBuf<'b> {
         self.buf.get(self.head..self.tail).unwrap_or_default()
     }
 
-    /// Erases the whole buffer, with what was received: for memory that is used again.
+    /// Erases what was received and not consumed, for memory that is used again. What was consumed is erased
+    /// already: no received byte is left, and the cost is that of what came, not of the memory's size.
     pub fn wipe(&mut self) {
-        self.buf.zeroize();
+        self.consume(usize::MAX);
         self.head = 0;
         self.tail = 0;
     }
