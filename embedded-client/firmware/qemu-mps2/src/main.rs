@@ -6,14 +6,13 @@
 #![no_main]
 
 mod clock;
-mod console;
 mod host;
 mod lan9118;
+mod machine;
 mod net;
 mod registers;
 mod uart;
 
-use console::Console;
 use core::ops::ControlFlow;
 use core::panic::PanicInfo;
 use cortex_m::singleton;
@@ -21,9 +20,11 @@ use cortex_m_rt::entry;
 use cortex_m_semihosting::debug;
 use host::{HostFlash, HostRng};
 use lan9118::Lan9118;
+use machine::Mps2;
 use net::{Buffers, Net};
 use sordino_embedded::rand_core::TryRng;
-use sordino_embedded::{Board, Memory};
+use sordino_embedded::{Board, Event, Memory};
+use sordino_firmware_common::Console;
 use uart::Uart;
 
 #[entry]
@@ -50,11 +51,20 @@ fn start(uart: Uart) -> Option<()> {
     let mut net = Net::new(Lan9118::new(mac)?, mac, seed, buffers);
     let flash = HostFlash::open(host::flash_path(&mut [0; 256]))?;
     let board = Board::open(flash, rng).ok()?;
-    let mut console = Console::new(&board, uart);
+    let mut console = Console::new(&board, Mps2::new(uart));
     let memory = singleton!(: Memory = Memory::new())?;
     say!("ready");
     board.run_blocking(&mut net, clock::now, memory, |event| {
-        console.event(&event);
+        match event {
+            Event::Idle => {
+                while let Some(byte) = uart.read() {
+                    console.typed(byte);
+                }
+                console.tick();
+                cortex_m::asm::wfi();
+            }
+            event => console.event(&event),
+        }
         ControlFlow::Continue(())
     });
     Some(())

@@ -1,45 +1,54 @@
-//! Commands on the serial console, the simulated sensor, and what people may order.
+//! Commands on the serial console, the sensor that reports to a room, and what people may order.
 
-use crate::clock::now;
-use crate::host::{HostFlash, HostRng};
-use crate::registers::Registers;
-use crate::say;
-use crate::uart::Uart;
-use core::fmt::Write as _;
+use core::fmt;
 use heapless::{Deque, String};
-use sordino_embedded::{Board, Code, Enrolment, Event, Message, Target};
-
-pub type QemuBoard = Board<HostFlash, HostRng>;
+use sordino_embedded::rand_core::TryCryptoRng;
+use sordino_embedded::{Board, Code, Enrolment, Event, Message, Storage, Target};
 
 /// Longest line, in bytes: an enrolment code fits.
 const LINE: usize = 256;
 /// Lines that `log` shows.
 const LOG: usize = 16;
-/// How often the simulated sensor reports when nobody has said otherwise, in seconds; 0: not.
+/// How often the sensor reports when nobody has said otherwise, in seconds; 0: not.
 const REPORT: u64 = 60;
 const ROOM: &str = "#sensors";
 
-pub struct Console<'b> {
-    board: &'b QemuBoard,
-    uart: Uart,
+/// The hardware under a console: where its lines go, an LED, a sensor.
+pub trait Machine: fmt::Write {
+    /// Milliseconds since the start.
+    fn now(&self) -> u64;
+
+    fn set_led(&mut self, on: bool);
+
+    /// Tenths of a degree Celsius.
+    fn temperature(&mut self) -> i32;
+}
+
+pub struct Console<'b, F: Storage, G, M> {
+    board: &'b Board<F, G>,
+    machine: M,
     line: String<LINE>,
     log: Deque<String<96>, LOG>,
-    led: Registers,
     led_on: bool,
     every: u64,
     next_report: u64,
 }
 
-impl<'b> Console<'b> {
-    pub fn new(board: &'b QemuBoard, uart: Uart) -> Self {
-        // SAFETY: the LED register of the FPGA's system I/O on mps2-an386.
-        let led = unsafe { Registers::at(0x4002_8000) };
+/// A line on the console. A terminal that is not there loses it.
+macro_rules! say {
+    ($console:expr, $($argument:tt)*) => {{
+        let _lost = fmt::Write::write_fmt(&mut $console.machine, format_args!($($argument)*));
+        let _lost = fmt::Write::write_str(&mut $console.machine, "\n");
+    }};
+}
+
+impl<'b, F: Storage, G: TryCryptoRng, M: Machine> Console<'b, F, G, M> {
+    pub fn new(board: &'b Board<F, G>, machine: M) -> Self {
         Self {
             board,
-            uart,
+            machine,
             line: String::new(),
             log: Deque::new(),
-            led,
             led_on: false,
             every: REPORT,
             next_report: 5_000,
@@ -49,7 +58,7 @@ impl<'b> Console<'b> {
     /// Something happened on the board.
     pub fn event(&mut self, event: &Event<'_>) {
         match event {
-            Event::Idle => self.idle(),
+            Event::Idle => {}
             Event::Message(message) => self.message(message),
             Event::Accepted(number) => self.note(format_args!("message {number} accepted")),
             Event::Refused(number, code) => self.note(format_args!("message {number} refused: {code:?}")),
@@ -64,25 +73,22 @@ impl<'b> Console<'b> {
         }
     }
 
-    /// Polls the console and the sensor, then sleeps until the next interrupt.
-    fn idle(&mut self) {
-        while let Some(byte) = self.uart.read() {
-            self.typed(byte);
-        }
-        if self.every > 0 && now() >= self.next_report {
-            self.next_report = now() + self.every * 1000;
+    /// Reports if it is time to. To be called a few times a second.
+    pub fn tick(&mut self) {
+        if self.every > 0 && self.machine.now() >= self.next_report {
+            self.next_report = self.machine.now().saturating_add(self.every.saturating_mul(1000));
             self.report();
         }
-        cortex_m::asm::wfi();
     }
 
     fn report(&mut self) {
         let online = self.board.status().is_ok_and(|status| status.online);
         let Some(room) = Target::parse(ROOM).filter(|_| online) else { return };
         let mut text = String::<32>::new();
-        // Not measured: the machine has no sensor.
-        let tenths = 200 + now() / 1000 % 50;
-        let _fits = write!(text, "{}.{} °C", tenths / 10, tenths % 10);
+        let tenths = self.machine.temperature();
+        let sign = if tenths < 0 { "-" } else { "" };
+        let (whole, tenth) = (tenths.unsigned_abs() / 10, tenths.unsigned_abs() % 10);
+        let _fits = fmt::write(&mut text, format_args!("{sign}{whole}.{tenth} °C"));
         if let Err(error) = self.board.send(room, &text) {
             self.note(format_args!("report: {error}"));
         }
@@ -109,7 +115,7 @@ impl<'b> Console<'b> {
     }
 
     fn set_led(&mut self, on: bool, message: &Message<'_>) {
-        self.led.write(0, u32::from(on));
+        self.machine.set_led(on);
         self.led_on = on;
         self.send(Target::User(message.from), if on { "the LED is on" } else { "the LED is off" });
     }
@@ -122,17 +128,18 @@ impl<'b> Console<'b> {
     }
 
     /// Prints a line and keeps it for `log`.
-    fn note(&mut self, line: core::fmt::Arguments<'_>) {
-        say!("{line}");
+    fn note(&mut self, line: fmt::Arguments<'_>) {
+        say!(self, "{line}");
         let mut kept = String::new();
-        let _truncated = write!(kept, "{:6} s  {line}", now() / 1000);
+        let _truncated = fmt::write(&mut kept, format_args!("{:6} s  {line}", self.machine.now() / 1000));
         if self.log.is_full() {
             self.log.pop_front();
         }
         let _has_room = self.log.push_back(kept);
     }
 
-    fn typed(&mut self, byte: u8) {
+    /// A byte was typed.
+    pub fn typed(&mut self, byte: u8) {
         match byte {
             b'\r' | b'\n' => {
                 let line = core::mem::take(&mut self.line);
@@ -156,28 +163,33 @@ impl<'b> Console<'b> {
             "enroll" | "enrol" => self.enrol(rest),
             "fingerprint" => match self.board.fingerprint() {
                 Some(print) => {
-                    print.iter().for_each(|byte| {
-                        let _never_fails = write!(self.uart, "{byte:02x}");
-                    });
-                    say!("");
+                    for byte in print {
+                        let _lost = write!(self.machine, "{byte:02x}");
+                    }
+                    say!(self, "");
                 }
-                None => say!("no key yet: enroll CODE"),
+                None => say!(self, "no key yet: enroll CODE"),
             },
             "send" => match rest.split_once(' ').and_then(|(to, text)| Some((Target::parse(to)?, text))) {
                 Some((target, text)) => self.send(target, text),
-                None => say!("send @user text, or send #room text"),
+                None => say!(self, "send @user text, or send #room text"),
             },
             "report" => {
                 self.every = rest.parse().unwrap_or(0);
-                self.next_report = now();
-                say!("reports to {ROOM} every {} s", self.every);
+                self.next_report = self.machine.now();
+                say!(self, "reports to {ROOM} every {} s", self.every);
             }
-            "log" => self.log.iter().for_each(|line| say!("{line}")),
+            "log" => {
+                for line in &self.log {
+                    say!(self, "{line}");
+                }
+            }
             "factory-reset" => match self.board.factory_reset() {
-                Ok(()) => say!("everything is forgotten; revoke the board at its owner too"),
-                Err(error) => say!("{error}"),
+                Ok(()) => say!(self, "everything is forgotten; revoke the board at its owner too"),
+                Err(error) => say!(self, "{error}"),
             },
             _ => say!(
+                self,
                 "status, enroll CODE, fingerprint, send @user text, send #room text, report SECONDS, log, factory-reset"
             ),
         }
@@ -185,24 +197,25 @@ impl<'b> Console<'b> {
 
     fn enrol(&mut self, code: &str) {
         let Ok(code) = Code::parse(code) else {
-            say!("this is not an enrolment code");
+            say!(self, "this is not an enrolment code");
             return;
         };
         match self.board.enrol(&code) {
-            Ok(()) => say!("keys are made; using the code"),
-            Err(error) => say!("{error}"),
+            Ok(()) => say!(self, "keys are made; using the code"),
+            Err(error) => say!(self, "{error}"),
         }
     }
 
-    fn status(&self) {
+    fn status(&mut self) {
         let Ok(status) = self.board.status() else { return };
         match status.enrolment {
-            Enrolment::None => say!("not enrolled: enroll CODE"),
-            Enrolment::Pending => say!("the code is being used at {}", status.address),
-            Enrolment::Done => say!("@{} of @{} at {}", status.username, status.owner, status.address),
+            Enrolment::None => say!(self, "not enrolled: enroll CODE"),
+            Enrolment::Pending => say!(self, "the code is being used at {}", status.address),
+            Enrolment::Done => say!(self, "@{} of @{} at {}", status.username, status.owner, status.address),
         }
         let online = if status.online { "online" } else { "offline" };
         say!(
+            self,
             "{online}, {} waiting, {} dropped, LED {}",
             status.waiting,
             status.dropped,
