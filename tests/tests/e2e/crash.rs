@@ -90,11 +90,11 @@ fn two_hundred_clients_and_twelve_kills_lose_nothing() {
     nothing_is_lost(&ordeal.run(), &ordeal);
 }
 
-/// Twenty minutes; another number of kills is given by `SORDINO_TEST_KILLS`.
+/// A quarter of an hour; another number of kills is given by `SORDINO_TEST_KILLS`.
 ///
 /// `cargo test --release -p sordino-tests --test e2e thousand_kills -- --ignored --nocapture`
 #[test]
-#[ignore = "takes twenty minutes; the command is above it"]
+#[ignore = "takes a quarter of an hour; the command is above it"]
 fn a_thousand_kills_under_load_lose_nothing() {
     let kills = std::env::var("SORDINO_TEST_KILLS");
     let ordeal = Ordeal {
