@@ -4,6 +4,7 @@
 //! application, and a log of what it saw. It can be played alone, with bytes from a recording. A [`Pair`] is two
 //! of them and a [`Lane`] for each direction, in which bytes are cut into chunks, altered, dropped, added, or end.
 
+pub mod answer;
 pub mod forge;
 pub mod lane;
 pub mod party;

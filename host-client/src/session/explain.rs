@@ -14,13 +14,14 @@ use crate::text::output::sanitise;
 
 /// An error of the connection's state machine.
 pub fn core(error: &Error) -> Failure {
+    if matches!(error, Error::Untrusted(Distrust::Signature | Distrust::Stale | Distrust::Key)) {
+        return forged(error);
+    }
     let (exit, remedy) = match error {
         Error::Untrusted(Distrust::Malformed) | Error::Peer(PeerFault::Header) => {
             (Exit::Network, "is this the address of a Sordino server?")
         }
-        Error::Untrusted(_) => {
-            (Exit::Untrusted, "don't go on before the server's operator has told you why, by another way")
-        }
+        Error::Untrusted(_) => (Exit::Untrusted, "this isn't the server that you trust"),
         Error::Peer(PeerFault::Handshake) => (
             Exit::Untrusted,
             "whoever answered doesn't hold the server's key: someone on the way, or a server whose keys were replaced",
@@ -44,6 +45,19 @@ pub fn core(error: &Error) -> Failure {
         Error::Misuse(_) | Error::Entropy => (Exit::Failed, "please report this"),
     };
     Failure::new(exit, format!("{error}: {remedy}"))
+}
+
+/// The loud message for keys that the trusted root doesn't stand for now.
+fn forged(error: &Error) -> Failure {
+    Failure::new(
+        Exit::Untrusted,
+        format!(
+            "*** THE SERVER'S KEYS CAN'T BE TRUSTED ***\n\
+             {error}.\n\
+             Somebody may be between you and the server; or it was restored from an old backup.\n\
+             Nothing of yours was sent. Don't go on before the server's operator has told you why, by another way."
+        ),
+    )
 }
 
 /// An error of the driver.

@@ -8,6 +8,8 @@
 //! | a client's home and the commands run in it | [`client`] |
 //! | a client under a terminal | [`terminal`] |
 //! | the server's system calls | [`trace`] |
+//! | a server that answers what a test wants | [`impostor`] |
+//! | what clients send first, on the way to the server | [`tap`] |
 //! | a disk that is full, read-only or failing | [`disk`] |
 //! | many clients in one process, for load | [`crowd`] |
 //! | a connection whose every record is seen | [`probe`] |
@@ -18,8 +20,10 @@ pub mod client;
 pub mod crowd;
 pub mod disk;
 pub mod host;
+pub mod impostor;
 pub mod probe;
 pub mod process;
+pub mod tap;
 pub mod terminal;
 pub mod trace;
 

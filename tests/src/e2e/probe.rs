@@ -3,10 +3,11 @@
 use std::{
     io::{Read, Write},
     net::TcpStream,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use getrandom::SysRng;
+use rustix::net::sockopt::set_socket_linger;
 use sordino_core::{
     Client, ClientConfig, Closed, Conn, Error, Event, Io, Message, RxBuf, Step, Suite, SuiteList, TxBuf,
     config::{MAX_RECORD, RX_BUFFER, TX_BUFFER, Timeouts},
@@ -106,6 +107,8 @@ struct Wire<'b> {
     start: Instant,
     /// What came and isn't counted as a record yet.
     came: Vec<u8>,
+    /// Bytes that may still be sent before everything ends.
+    left: usize,
 }
 
 impl Wire<'_> {
@@ -116,13 +119,21 @@ impl Wire<'_> {
 
     fn write(&mut self) -> Result<(), Ended> {
         while !self.tx.is_empty() {
-            let written = self.stream.write(self.tx.pending()).map_err(|_| Ended::Tcp)?;
+            let most = self.tx.pending().len().min(self.left);
+            if most == 0 {
+                return Err(Ended::Tcp);
+            }
+            let written = self.stream.write(&self.tx.pending()[..most]).map_err(|_| Ended::Tcp)?;
             self.tx.consume(written);
+            self.left -= written;
         }
         Ok(())
     }
 
     fn read(&mut self) -> Result<(), Ended> {
+        if self.left == 0 {
+            return Err(Ended::Tcp);
+        }
         let spare = self.rx.spare();
         match self.stream.read(spare).map_err(|_| Ended::Tcp)? {
             0 => self.rx.end(),
@@ -154,13 +165,33 @@ impl<'b, S: Suite> Probe<'b, S> {
     /// # Errors
     /// How it ended.
     pub fn connect(memory: &'b mut Memory, host: &Host, device: Device<S>) -> Result<Self, Ended> {
-        let mut probe = Self::begin(memory, host, device)?;
-        while probe.conn.is_handshaking() {
-            probe.step()?;
+        Self::begin(memory, host, device, usize::MAX)?.shake_hands()
+    }
+
+    /// Connects, tries a wrong password and asks for the policy, but resets the connection (RST) when so many bytes are
+    /// sent.
+    ///
+    /// # Errors
+    /// It has come to that: [`Ended::Tcp`].
+    pub fn reset_after(
+        memory: &'b mut Memory,
+        host: &Host,
+        device: Device<S>,
+        bytes: usize,
+    ) -> Result<(), Ended> {
+        let mut probe = Self::begin(memory, host, device, bytes)?.shake_hands()?;
+        probe.try_password("nobody", "nothing")?;
+        probe.send(&Message::GetPolicy(()))?;
+        probe.hear().map(drop)
+    }
+
+    fn shake_hands(mut self) -> Result<Self, Ended> {
+        while self.conn.is_handshaking() {
+            self.step()?;
         }
-        probe.wire.write()?;
-        probe.wire.came.clear();
-        Ok(probe)
+        self.wire.write()?;
+        self.wire.came.clear();
+        Ok(self)
     }
 
     /// A message 1 that a client of this server would send.
@@ -168,18 +199,21 @@ impl<'b, S: Suite> Probe<'b, S> {
     /// # Errors
     /// How it ended.
     pub fn message_1(memory: &'b mut Memory, host: &Host, device: Device<S>) -> Result<Vec<u8>, Ended> {
-        let Self { mut conn, mut wire } = Self::begin(memory, host, device)?;
+        let Self { mut conn, mut wire } = Self::begin(memory, host, device, usize::MAX)?;
         wire.io(|rx, io| conn.step(rx, io)).map_err(Ended::Protocol)?;
         Ok(wire.tx.pending().to_vec())
     }
 
-    /// Connects and asks for the server's key.
-    fn begin(memory: &'b mut Memory, host: &Host, device: Device<S>) -> Result<Self, Ended> {
+    /// Connects and asks for the server's key. At most so many bytes will be sent on this connection, and then a RST.
+    fn begin(memory: &'b mut Memory, host: &Host, device: Device<S>, left: usize) -> Result<Self, Ended> {
         let stream = TcpStream::connect(host.address()).map_err(|_| Ended::Tcp)?;
         stream.set_nodelay(true).map_err(|_| Ended::Tcp)?;
         stream.set_read_timeout(Some(PATIENCE)).map_err(|_| Ended::Tcp)?;
+        if left < usize::MAX {
+            set_socket_linger(&stream, Some(Duration::ZERO)).map_err(|_| Ended::Tcp)?;
+        }
         let (rx, tx) = (RxBuf::new(&mut memory.rx), TxBuf::new(&mut memory.tx));
-        let mut wire = Wire { stream, rx, tx, start: Instant::now(), came: Vec::new() };
+        let mut wire = Wire { stream, rx, tx, start: Instant::now(), came: Vec::new(), left };
         let request = wire.io(|_, io| KeyRequest::<S>::send(io)).map_err(Ended::Protocol)?;
         wire.write()?;
         let server = loop {

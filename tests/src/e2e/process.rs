@@ -150,6 +150,26 @@ impl Process {
         self.child.id()
     }
 
+    /// How many files and sockets it has open.
+    ///
+    /// # Panics
+    /// When it doesn't run.
+    #[must_use]
+    pub fn open_files(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.id())).expect("it runs").count()
+    }
+
+    /// The most memory that it has had, in KiB.
+    ///
+    /// # Panics
+    /// When it doesn't run.
+    #[must_use]
+    pub fn peak_memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.id())).expect("it runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("Linux");
+        line.trim().trim_end_matches(" kB").parse().expect("a number")
+    }
+
     /// Types into standard input. A process that doesn't listen any more is for the caller's other checks.
     pub fn write(&mut self, text: &str) {
         if let Some(stdin) = &mut self.stdin {
