@@ -284,7 +284,15 @@ fn a_panic_of_the_task_that_writes_is_noticed_and_ends_the_server_with_an_error(
     assert!(block_on(smol::future::poll_once(server.broken())).is_none());
     let broken = block_on(server.hub().change(|_| panic!("a fault on purpose")));
     assert!(broken.is_err());
-    block_on(server.broken());
+    let noticed = async {
+        server.broken().await;
+        true
+    };
+    let never = async {
+        smol::Timer::after(Duration::from_secs(30)).await;
+        false
+    };
+    assert!(block_on(smol::future::or(noticed, never)));
     let goodbye = std::thread::spawn(move || alice.end());
     assert!(block_on(server.stop()).unwrap_err().to_string().contains("panicked"));
     assert_eq!(goodbye.join().unwrap(), End::Closed(Closed::ByPeer(CloseReason::ShuttingDown)));

@@ -116,6 +116,12 @@ fn attack_07_cut_and_lengthened_answers<S: ServedSuite>() {
     for more in [&[0][..], &[0; 128], &body] {
         assert_eq!(taken(&[&body[..], more].concat()), malformed);
     }
+    // What the root itself has signed with something behind it, or without its end.
+    let (statement, key) = (right::<S>().statement, static_key::<S>().as_bytes());
+    let signed = |statement: &[u8]| taken(&Answer::over(&ROOT_SEED, statement.to_vec(), key).body());
+    assert_eq!(signed(&statement), Ok(()));
+    assert_eq!(signed(&[&statement[..], &[0]].concat()), malformed);
+    assert_eq!(signed(&statement[..statement.len() - 1]), malformed);
     // A statement of another length than its own.
     for length in 0..=u16::from(u8::MAX) {
         let mut other = body.clone();

@@ -34,13 +34,18 @@ impl Answer {
     /// When they don't make a statement.
     #[must_use]
     pub fn signed(seed: &[u8; 32], version: u32, listed: &[(u8, Fingerprint)], key: &[u8]) -> Self {
-        let root = SigningKey::from_bytes(seed);
         let statement = Statement::new(version, 1_790_000_000, listed).expect("a statement");
         let mut bytes = [0; 512];
         let mut out = Writer::new(&mut bytes);
         statement.encode(&mut out).expect("room for a statement");
-        let statement = out.written();
-        let statement = bytes[..statement].to_vec();
+        let len = out.written();
+        Self::over(seed, bytes[..len].to_vec(), key)
+    }
+
+    /// One whose root has signed these bytes.
+    #[must_use]
+    pub fn over(seed: &[u8; 32], statement: Vec<u8>, key: &[u8]) -> Self {
+        let root = SigningKey::from_bytes(seed);
         let signature = root.sign(&[b"sordino/1 key statement", &statement[..]].concat()).to_bytes();
         Self { root: root.verifying_key().to_bytes(), statement, signature, key: key.into() }
     }
