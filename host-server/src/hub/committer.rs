@@ -1,7 +1,11 @@
 //! The one task that decides and writes: requests come in by a bounded queue, are decided in their order,
 //! made durable together, and only then answered. What comes while the disk syncs makes the next batch.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use smol::{
     Timer,
@@ -14,9 +18,9 @@ use super::{
     Hub, Now,
     outlet::Outgoing,
     presence::ConnectionId,
-    state::{Promised, Submission},
+    state::{Draft, Promised, Submission},
 };
-use crate::store::{AccountId, Batch, Change, DeviceId, MessageId, Sent, Writer};
+use crate::store::{AccountId, Batch, Change, DeviceId, MessageId, NotCommitted, Place, Sent, Writer};
 
 /// Requests that are committed together at most.
 const BATCH: usize = 512;
@@ -59,13 +63,6 @@ pub(super) enum Request {
     Flush(Sender<()>),
 }
 
-impl Request {
-    /// Whether somebody waits for it.
-    const fn is_urgent(&self) -> bool {
-        !matches!(self, Self::Unsaved)
-    }
-}
-
 /// What a change of accounts or devices needs, decided in the committer's order.
 pub(super) struct Decision(pub Box<Decide>);
 
@@ -83,54 +80,88 @@ pub struct Unavailable;
 
 /// See the module.
 pub(super) struct Committer {
-    pub hub: Arc<Hub>,
-    pub writer: Writer,
-    pub requests: Receiver<Request>,
-    pub now: Now,
+    hub: Arc<Hub>,
+    writer: Writer,
+    requests: Receiver<Request>,
+    now: Now,
+    /// Requests of the last batch.
+    last: usize,
+    /// When what isn't urgent must be made durable.
+    save_at: Option<Instant>,
 }
 
 impl Committer {
+    pub fn new(hub: Arc<Hub>, writer: Writer, requests: Receiver<Request>, now: Now) -> Self {
+        Self { hub, writer, requests, now, last: 0, save_at: None }
+    }
+
     /// Runs until every [`Hub`] handle that sends is gone or the queue is closed, then closes the database.
     pub async fn run(mut self) -> sqlx::Result<()> {
-        let mut last = 0;
-        while let Some(batch) = self.gather(last).await {
-            last = batch.len();
+        let mut open = true;
+        while open {
+            let mut batch = Vec::new();
+            open = self.gather(&mut batch).await;
+            self.last = batch.len();
             self.process(batch).await;
+            if self.is_late() {
+                self.save().await;
+            }
         }
         self.save().await;
         self.writer.close().await
     }
 
-    /// Waits for requests and takes those that are there.
-    async fn gather(&self, last: usize) -> Option<Vec<Request>> {
-        let mut batch = vec![self.requests.recv().await.ok()?];
-        let mut urgent = batch[0].is_urgent();
-        let mut timer = Timer::after(if urgent { GATHER } else { UNSAVED });
+    /// Waits for requests and takes those that are there. True: there may be more. Nothing is taken when something
+    /// else must be saved.
+    async fn gather(&mut self, batch: &mut Vec<Request>) -> bool {
+        let mut deadline = None;
         loop {
             while batch.len() < BATCH {
                 match self.requests.try_recv() {
-                    Ok(request) => batch.push(request),
+                    Ok(request) => self.take(request, batch),
                     Err(TryRecvError::Empty) => break,
-                    Err(TryRecvError::Closed) => return Some(batch),
+                    Err(TryRecvError::Closed) => return false,
                 }
             }
-            if !urgent && batch.iter().any(Request::is_urgent) {
-                urgent = true;
-                timer.set_after(GATHER);
+            if batch.len() >= BATCH || !batch.is_empty() && self.last < BUSY {
+                return true;
             }
-            if batch.len() >= BATCH || (urgent && last < BUSY) {
-                return Some(batch);
+            if !batch.is_empty() {
+                deadline.get_or_insert_with(|| Instant::now() + GATHER);
             }
+            let Some(wake_at) = deadline.or(self.save_at) else {
+                match self.requests.recv().await {
+                    Ok(request) => self.take(request, batch),
+                    Err(_) => return false,
+                }
+                continue;
+            };
             let more = async { self.requests.recv().await.ok() };
             let late = async {
-                (&mut timer).await;
+                Timer::at(wake_at).await;
                 None
             };
             match more.or(late).await {
-                Some(request) => batch.push(request),
-                None => return Some(batch),
+                Some(request) => self.take(request, batch),
+                // Late, or closed, which the next call finds out.
+                None => return true,
             }
         }
+    }
+
+    fn take(&mut self, request: Request, batch: &mut Vec<Request>) {
+        match request {
+            Request::Unsaved => self.save_soon(),
+            urgent => batch.push(urgent),
+        }
+    }
+
+    fn save_soon(&mut self) {
+        self.save_at.get_or_insert_with(|| Instant::now() + UNSAVED);
+    }
+
+    fn is_late(&self) -> bool {
+        self.save_at.is_some_and(|save_at| save_at <= Instant::now())
     }
 
     /// Runs of messages are committed together, everything else by itself, all in the order of arrival.
@@ -139,7 +170,6 @@ impl Committer {
         for request in batch {
             match request {
                 Request::Submit(submission) => run.push(submission),
-                Request::Unsaved => {}
                 other => {
                     self.submit(std::mem::take(&mut run)).await;
                     self.single(other).await;
@@ -176,6 +206,7 @@ impl Committer {
                 self.save().await;
                 let _ = answer.try_send(());
             }
+            // Those are taken apart before.
             Request::Submit(_) | Request::Unsaved => {}
         }
     }
@@ -209,71 +240,84 @@ impl Committer {
         }
         let batch = Batch { changes, ..Batch::default() };
         self.commit(&batch).await?;
+        // Who is gone needs no messages.
+        self.save_soon();
         let mut state = self.hub.state();
         batch.changes.iter().for_each(|change| state.apply(change, cause));
         Ok(())
     }
 
-    /// Makes durable what waits for it.
+    /// Makes durable what isn't urgent.
     async fn save(&mut self) {
-        self.submit(Vec::new()).await;
+        self.save_at = None;
+        let mut batch = Batch::default();
+        self.hub.state().drain_unsaved(&mut batch);
+        if self.commit(&batch).await.is_err() {
+            self.hub.state().restore_unsaved(&mut batch);
+        }
     }
 
     async fn submit(&mut self, submissions: Vec<Submission>) {
-        let mut known = match self.known(&submissions).await {
-            Ok(known) => known,
-            Err(Unavailable) => return self.refuse_all(&submissions),
-        };
-        let mut batch = Batch::default();
-        let mut drafts = Vec::new();
-        let mut repeated = Vec::new();
-        {
-            let mut state = self.hub.state();
-            let now = (self.now)();
-            let mut promised = Promised::default();
-            state.drain_unsaved(&mut batch);
-            for submission in submissions {
-                let key = (submission.device, submission.id);
-                if let Some(sent) = known.get(&key) {
-                    repeated.push((submission.origin, *sent));
-                    continue;
-                }
-                match state.accept(&submission, now, &mut promised) {
-                    Ok(draft) => {
-                        let place = draft.message.place;
-                        let sent = Sent {
-                            device: place.device,
-                            id: place.id,
-                            number: place.number,
-                            time: place.time,
-                            delivered: 0,
-                        };
-                        known.insert(key, sent);
-                        batch.sent.push(sent);
-                        batch.last_number = Some(place.number);
-                        if !draft.takers.is_empty() {
-                            batch.messages.push(Arc::clone(&draft.message));
-                        }
-                        drafts.push(draft);
-                    }
-                    Err(code) => state.tell(submission.origin, Outgoing::Refused(submission.id, code, 0)),
-                }
-            }
-        }
-        if !batch.is_empty() && self.commit(&batch).await.is_err() {
-            let mut state = self.hub.state();
-            state.restore_unsaved(&mut batch);
-            for draft in &drafts {
-                state.tell(draft.origin, Outgoing::Refused(draft.message.place.id, Code::Unavailable, RETRY));
-            }
-            for (origin, sent) in repeated {
-                state.tell(origin, Outgoing::Refused(sent.id, Code::Unavailable, RETRY));
-            }
+        if submissions.is_empty() {
             return;
         }
+        // Hardly any id comes twice: the database says so when it is written, and only then it is asked first.
+        let mut decided = self.decide(&submissions, HashMap::new());
+        let mut written = self.write(&decided.batch).await;
+        if matches!(written, Err(NotCommitted::Repeated)) {
+            match self.known(&submissions).await {
+                Ok(known) => {
+                    decided = self.decide(&submissions, known);
+                    written = self.write(&decided.batch).await;
+                }
+                Err(error) => written = Err(NotCommitted::Failed(error)),
+            }
+        }
+        match written {
+            Ok(()) => self.publish(decided),
+            Err(error) => {
+                tracing::error!(%error, "can't store messages");
+                self.refuse_all(&submissions);
+            }
+        }
+    }
+
+    fn decide(&self, submissions: &[Submission], mut known: HashMap<(DeviceId, MessageId), Sent>) -> Decided {
+        let state = self.hub.state();
+        let now = (self.now)();
+        let mut promised = Promised::default();
+        let mut decided = Decided::default();
+        for submission in submissions {
+            let key = (submission.device, submission.id);
+            if let Some(sent) = known.get(&key) {
+                decided.repeated.push((submission.origin, *sent));
+                continue;
+            }
+            match state.accept(submission, now, &mut promised) {
+                Ok(draft) => {
+                    let Place { device, id, number, time, .. } = draft.message.place;
+                    let sent = Sent { device, id, number, time, delivered: 0 };
+                    known.insert(key, sent);
+                    decided.batch.sent.push(sent);
+                    if !draft.takers.is_empty() {
+                        decided.batch.messages.push(Arc::clone(&draft.message));
+                    }
+                    decided.drafts.push(draft);
+                }
+                Err(code) => decided.refused.push((submission.origin, submission.id, code)),
+            }
+        }
+        decided
+    }
+
+    /// What was decided is durable: everybody hears of it.
+    fn publish(&self, decided: Decided) {
         let mut state = self.hub.state();
-        drafts.into_iter().for_each(|draft| state.publish(draft));
-        for (origin, sent) in repeated {
+        decided.drafts.into_iter().for_each(|draft| state.publish(draft));
+        for (origin, id, code) in decided.refused {
+            state.tell(origin, Outgoing::Refused(id, code, 0));
+        }
+        for (origin, sent) in decided.repeated {
             state.repeat(sent.number, origin);
             state.tell(origin, Outgoing::Accepted(sent.id, sent.number, sent.time));
             if sent.delivered > 0 {
@@ -286,12 +330,11 @@ impl Committer {
     async fn known(
         &mut self,
         submissions: &[Submission],
-    ) -> Result<HashMap<(DeviceId, MessageId), Sent>, Unavailable> {
+    ) -> sqlx::Result<HashMap<(DeviceId, MessageId), Sent>> {
+        // What was delivered since must be known too.
+        self.save().await;
         let keys: Vec<_> = submissions.iter().map(|s| (s.device, s.id)).collect();
-        let sent = self.writer.sent(&keys).await.map_err(|error| {
-            tracing::error!(%error, "can't read the database");
-            Unavailable
-        })?;
+        let sent = self.writer.sent(&keys).await?;
         Ok(sent.into_iter().map(|sent| ((sent.device, sent.id), sent)).collect())
     }
 
@@ -303,9 +346,22 @@ impl Committer {
     }
 
     async fn commit(&mut self, batch: &Batch) -> Result<(), Unavailable> {
-        self.writer.commit(batch).await.map_err(|error| {
+        self.write(batch).await.map_err(|error| {
             tracing::error!(%error, "can't write to the database");
             Unavailable
         })
     }
+
+    async fn write(&mut self, batch: &Batch) -> Result<(), NotCommitted> {
+        if batch.is_empty() { Ok(()) } else { self.writer.commit(batch).await }
+    }
+}
+
+/// What becomes of messages.
+#[derive(Debug, Default)]
+struct Decided {
+    batch: Batch,
+    drafts: Vec<Draft>,
+    repeated: Vec<(ConnectionId, Sent)>,
+    refused: Vec<(ConnectionId, MessageId, Code)>,
 }

@@ -71,7 +71,7 @@ impl Directory {
             Change::NoRoom(id) => self.remove_room(*id),
             Change::Member(member) => self.add_member(*member),
             Change::NoMember(room, account) => self.remove_member(*room, *account),
-            Change::Password(..) | Change::Seen(..) => {}
+            Change::Password(..) => {}
         }
     }
 

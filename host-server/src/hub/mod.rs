@@ -86,7 +86,7 @@ impl Hub {
             reader,
             commits: writer.commits(),
         });
-        let committer = Committer { hub: Arc::clone(&hub), writer, requests: queue, now };
+        let committer = Committer::new(Arc::clone(&hub), writer, queue, now);
         (hub, committer.run())
     }
 

@@ -461,7 +461,7 @@ impl State {
     pub fn drain_unsaved(&mut self, batch: &mut Batch) {
         let unsaved = mem::take(&mut self.unsaved);
         batch.cursors.extend(unsaved.cursors);
-        batch.changes.extend(unsaved.seen.into_iter().map(|(device, time)| Change::Seen(device, time)));
+        batch.seen.extend(unsaved.seen);
         batch.delivered.extend(unsaved.delivered);
         batch.forget.extend(unsaved.forget);
     }
@@ -470,6 +470,9 @@ impl State {
     pub fn restore_unsaved(&mut self, batch: &mut Batch) {
         for (device, number) in batch.cursors.drain(..) {
             self.unsaved.cursors.entry(device).and_modify(|n| *n = number.max(*n)).or_insert(number);
+        }
+        for (device, time) in batch.seen.drain(..) {
+            self.unsaved.seen.entry(device).or_insert(time);
         }
         self.unsaved.delivered.append(&mut batch.delivered);
         self.unsaved.forget.append(&mut batch.forget);

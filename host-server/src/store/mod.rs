@@ -21,7 +21,7 @@ pub use model::{
     Place, Room, RoomId, Sent, Snapshot, Target,
 };
 pub use reader::Reader;
-pub use writer::{Batch, Writer};
+pub use writer::{Batch, NotCommitted, Writer};
 
 /// The database's file name in the data directory; SQLite adds `-wal` and `-shm`.
 pub const FILE: &str = "sordino.db";

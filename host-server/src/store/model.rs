@@ -178,8 +178,6 @@ pub enum Change {
     Claimed(AccountId, Claim),
     /// Nobody logs in to this account any more.
     Disabled(AccountId),
-    /// A device was here, and when.
-    Seen(DeviceId, u64),
     /// A new room, and when.
     Room(Room, u64),
     /// A room's last member left.

@@ -71,10 +71,12 @@ impl Reader {
         let (accounts, devices, rooms): (i64, i64, i64) =
             (last_row(db, "accounts").await?, last_row(db, "devices").await?, last_row(db, "rooms").await?);
         let mut snapshot = Snapshot {
-            last_number: sqlx::query_scalar::<_, i64>("SELECT last_number FROM place")
-                .fetch_one(db)
-                .await?
-                .cast_unsigned(),
+            last_number: sqlx::query_scalar::<_, i64>(
+                "SELECT max(last_number, (SELECT coalesce(max(number), 0) FROM sent)) FROM place",
+            )
+            .fetch_one(db)
+            .await?
+            .cast_unsigned(),
             last_rows: (accounts, devices, rooms),
             ..Snapshot::default()
         };

@@ -1,8 +1,11 @@
 //! One transaction for each batch.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use sqlx::{Connection as _, QueryBuilder, Row as _, Sqlite, SqliteConnection, sqlite::SqliteRow};
@@ -11,6 +14,8 @@ use super::{Change, DeviceId, Message, MessageId, Sent, Target};
 
 /// SQLite takes 32,766 values in one statement, and a message has 9.
 const ROWS: usize = 1000;
+/// Up to so many rows, a transaction's text comes often enough to be kept prepared.
+const COMMON: usize = 8;
 
 /// What is committed together.
 #[derive(Debug, Default)]
@@ -23,12 +28,12 @@ pub struct Batch {
     pub sent: Vec<Sent>,
     /// Devices and the numbers that they have acknowledged.
     pub cursors: Vec<(DeviceId, u64)>,
+    /// Devices and when they logged in.
+    pub seen: Vec<(DeviceId, u64)>,
     /// Numbers of messages that were delivered for the first time, and when.
     pub delivered: Vec<(u64, u64)>,
     /// Numbers of messages that nobody needs any more.
     pub forget: Vec<u64>,
-    /// The last number given, if this batch gives any.
-    pub last_number: Option<u64>,
 }
 
 impl Batch {
@@ -39,9 +44,36 @@ impl Batch {
             && self.messages.is_empty()
             && self.sent.is_empty()
             && self.cursors.is_empty()
+            && self.seen.is_empty()
             && self.delivered.is_empty()
             && self.forget.is_empty()
-            && self.last_number.is_none()
+    }
+}
+
+/// Why nothing of a batch has happened.
+#[derive(Debug)]
+pub enum NotCommitted {
+    /// An id in `sent` was sent before by the same device.
+    Repeated,
+    /// The database refused.
+    Failed(sqlx::Error),
+}
+
+impl fmt::Display for NotCommitted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Repeated => f.write_str("an id was sent before"),
+            Self::Failed(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for NotCommitted {}
+
+impl From<sqlx::Error> for NotCommitted {
+    fn from(error: sqlx::Error) -> Self {
+        let is_repeated = error.as_database_error().is_some_and(|e| e.is_unique_violation());
+        if is_repeated { Self::Repeated } else { Self::Failed(error) }
     }
 }
 
@@ -66,15 +98,15 @@ impl Writer {
     /// Makes a batch durable: it is on disk, synced, when this returns.
     ///
     /// # Errors
-    /// The database's; nothing of the batch has happened then.
-    pub async fn commit(&mut self, batch: &Batch) -> sqlx::Result<()> {
+    /// [`NotCommitted`]; nothing of the batch has happened then.
+    pub async fn commit(&mut self, batch: &Batch) -> Result<(), NotCommitted> {
         let committed = transaction(&mut self.connection, batch).await;
         match committed {
             Ok(()) => drop(self.commits.fetch_add(1, Ordering::Relaxed)),
             // SQLite has rolled back by itself at some errors, a full disk for instance, and this is one more then.
             Err(_) => drop(execute(&mut self.connection, "ROLLBACK").await),
         }
-        committed
+        Ok(committed?)
     }
 
     /// The answers that these ids got before, in no order.
@@ -110,10 +142,13 @@ impl Writer {
     /// # Errors
     /// The database's.
     pub async fn forget_sent_before(&mut self, time: u64) -> sqlx::Result<bool> {
-        // Times never decrease with numbers: only the first rows need a look.
-        let query = "DELETE FROM sent WHERE time < ? AND number IN (SELECT number FROM sent ORDER BY number LIMIT 1000)";
-        let done = sqlx::query(query).bind(time.cast_signed()).execute(&mut self.connection).await?;
-        Ok(done.rows_affected() >= 1000)
+        // The last number given must outlive its row. Times never decrease with numbers: only the first rows need
+        // a look.
+        let query = "UPDATE place SET last_number = max(last_number, (SELECT coalesce(max(number), 0) FROM sent));
+            DELETE FROM sent WHERE time < ? AND number IN (SELECT number FROM sent ORDER BY number LIMIT 1000)";
+        let before = sqlx::query(query).bind(time.cast_signed()).execute(&mut self.connection).await?;
+        // One row is the place's.
+        Ok(before.rows_affected() > 1000)
     }
 
     /// Writes the log back into the database and closes it.
@@ -127,97 +162,89 @@ impl Writer {
 }
 
 /// Not with sqlx's own transactions: they count, and count wrong for ever once SQLite has rolled back by itself.
+/// And as one text where that is possible: each statement of its own is a trip to SQLite's thread and back, which
+/// costs more than what SQLite does.
 async fn transaction(db: &mut SqliteConnection, batch: &Batch) -> sqlx::Result<()> {
-    execute(db, "BEGIN IMMEDIATE").await?;
-    write(db, batch).await?;
-    execute(db, "COMMIT").await
+    let mut text = QueryBuilder::<Sqlite>::new("");
+    if batch.changes.is_empty() {
+        text.push("BEGIN IMMEDIATE;");
+    } else {
+        execute(db, "BEGIN IMMEDIATE").await?;
+        for change in &batch.changes {
+            write_change(db, change).await?;
+        }
+    }
+    write(&mut text, batch);
+    text.push("COMMIT");
+    let is_common = batch.messages.len().max(batch.sent.len()) <= COMMON;
+    text.build().persistent(is_common).execute(db).await.map(drop)
 }
 
 async fn execute(db: &mut SqliteConnection, statement: &'static str) -> sqlx::Result<()> {
     sqlx::query(statement).execute(db).await.map(drop)
 }
 
-async fn write(db: &mut SqliteConnection, batch: &Batch) -> sqlx::Result<()> {
-    for change in &batch.changes {
-        write_change(db, change).await?;
-    }
+fn write(text: &mut QueryBuilder<Sqlite>, batch: &Batch) {
     for messages in batch.messages.chunks(ROWS) {
-        write_messages(db, messages).await?;
+        write_messages(text, messages);
     }
     for sent in batch.sent.chunks(ROWS) {
-        write_sent(db, sent).await?;
+        write_sent(text, sent);
     }
-    if !batch.cursors.is_empty() {
-        let rows = json(batch.cursors.iter().map(|(device, number)| (device.0, number.cast_signed())));
-        sqlx::query(
-            "UPDATE devices SET cursor = v.value ->> 1 FROM json_each(?) v WHERE devices.id = v.value ->> 0",
-        )
-        .bind(rows)
-        .execute(&mut *db)
-        .await?;
-    }
-    if !batch.delivered.is_empty() {
-        let rows =
-            json(batch.delivered.iter().map(|(number, time)| (number.cast_signed(), time.cast_signed())));
-        sqlx::query(
-            "UPDATE sent SET delivered = v.value ->> 1 FROM json_each(?) v WHERE sent.number = v.value ->> 0",
-        )
-        .bind(rows)
-        .execute(&mut *db)
-        .await?;
-    }
+    let cursors = batch.cursors.iter().map(|(device, number)| (device.0, *number));
+    update(text, "devices SET cursor", "devices.id", cursors);
+    let seen = batch.seen.iter().map(|(device, time)| (device.0, *time));
+    update(text, "devices SET seen", "devices.id", seen);
+    let delivered = batch.delivered.iter().map(|(number, time)| (number.cast_signed(), *time));
+    update(text, "sent SET delivered", "sent.number", delivered);
     if !batch.forget.is_empty() {
-        let rows = serde_json::to_string(&batch.forget).expect("numbers are JSON");
-        sqlx::query("DELETE FROM messages WHERE number IN (SELECT value FROM json_each(?))")
-            .bind(rows)
-            .execute(&mut *db)
-            .await?;
+        text.push("DELETE FROM messages WHERE number IN (SELECT value FROM json_each(");
+        text.push_bind(serde_json::to_string(&batch.forget).expect("numbers are JSON"));
+        text.push("));");
     }
-    if let Some(number) = batch.last_number {
-        sqlx::query("UPDATE place SET last_number = ?").bind(number.cast_signed()).execute(&mut *db).await?;
-    }
-    Ok(())
 }
 
-fn json(rows: impl Iterator<Item = (i64, i64)>) -> String {
-    serde_json::to_string(&rows.collect::<Vec<_>>()).expect("numbers are JSON")
+/// Sets `column` in the rows whose `key` comes first in a pair to what comes second.
+fn update(text: &mut QueryBuilder<Sqlite>, column: &str, key: &str, rows: impl Iterator<Item = (i64, u64)>) {
+    let rows: Vec<_> = rows.collect();
+    if !rows.is_empty() {
+        text.push("UPDATE ").push(column).push(" = v.value ->> 1 FROM json_each(");
+        text.push_bind(serde_json::to_string(&rows).expect("numbers are JSON"));
+        text.push(") v WHERE ").push(key).push(" = v.value ->> 0;");
+    }
 }
 
-async fn write_messages(db: &mut SqliteConnection, messages: &[Arc<Message>]) -> sqlx::Result<()> {
-    let mut query = QueryBuilder::<Sqlite>::new(
-        "INSERT INTO messages (number, id, time, sender, device, account, room, format, body) ",
-    );
-    query.push_values(messages, |mut row, message| {
+fn write_messages(text: &mut QueryBuilder<Sqlite>, messages: &[Arc<Message>]) {
+    text.push("INSERT INTO messages (number, id, time, sender, device, account, room, format, body) ");
+    text.push_values(messages, |mut row, message| {
         let place = &message.place;
         let (account, room) = match place.target {
             Target::User(account) => (Some(account), None),
             Target::Room(room) => (None, Some(room)),
         };
         row.push_bind(place.number.cast_signed())
-            .push_bind(&place.id[..])
+            .push_bind(place.id.to_vec())
             .push_bind(place.time.cast_signed())
             .push_bind(place.sender)
             .push_bind(place.device)
             .push_bind(account)
             .push_bind(room)
             .push_bind(message.format)
-            .push_bind(&message.body[..]);
+            .push_bind(message.body.to_vec());
     });
-    query.build().persistent(false).execute(db).await?;
-    Ok(())
+    text.push(";");
 }
 
-async fn write_sent(db: &mut SqliteConnection, sent: &[Sent]) -> sqlx::Result<()> {
-    let mut query = QueryBuilder::<Sqlite>::new("INSERT INTO sent (device, id, number, time, delivered) ");
-    query.push_values(sent, |mut row, sent| {
+fn write_sent(text: &mut QueryBuilder<Sqlite>, sent: &[Sent]) {
+    text.push("INSERT INTO sent (device, id, number, time, delivered) ");
+    text.push_values(sent, |mut row, sent| {
         row.push_bind(sent.device)
-            .push_bind(&sent.id[..])
+            .push_bind(sent.id.to_vec())
             .push_bind(sent.number.cast_signed())
             .push_bind(sent.time.cast_signed())
             .push_bind(sent.delivered.cast_signed());
     });
-    query.build().persistent(false).execute(db).await?;
-    Ok(())
+    text.push(";");
 }
 
 fn sent(row: &SqliteRow) -> sqlx::Result<Sent> {
@@ -271,9 +298,6 @@ async fn write_change(db: &mut SqliteConnection, change: &Change) -> sqlx::Resul
                 .bind(account)
         }
         Change::Disabled(account) => sqlx::query("UPDATE accounts SET disabled = 1 WHERE id = ?").bind(account),
-        Change::Seen(device, time) => {
-            sqlx::query("UPDATE devices SET seen = ? WHERE id = ?").bind(time.cast_signed()).bind(device)
-        }
         Change::Room(room, time) => {
             sqlx::query("INSERT INTO rooms (id, name, created) VALUES (?, ?, ?)").bind(room.id).bind(&*room.name).bind(time.cast_signed())
         }
