@@ -5,8 +5,8 @@ use heapless::{Deque, String};
 use sordino_embedded::rand_core::TryCryptoRng;
 use sordino_embedded::{Board, Code, Enrolment, Event, Message, Storage, Target};
 
-/// Longest line, in bytes: an enrolment code fits.
-const LINE: usize = 256;
+/// Longest line, in bytes: the longest message and an enrolment code fit.
+const LINE: usize = 600;
 /// Lines that `log` shows.
 const LOG: usize = 16;
 /// How often the sensor reports when nobody has said otherwise, in seconds; 0: not.
