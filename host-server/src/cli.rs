@@ -18,10 +18,12 @@ use smol::{future::FutureExt as _, stream::StreamExt as _};
 use tracing_subscriber::EnvFilter;
 
 use crate::{
+    accounts,
     config::{self, Config},
     console::Console,
+    hub::Hub,
     keys::{DataDir, fingerprint},
-    server::Server,
+    server::{self, Server},
 };
 
 const AFTER_HELP: &str = "Exit codes: 0 ok, 1 failed, 2 usage.\n\
@@ -75,9 +77,26 @@ enum Command {
         #[arg(long)]
         version: Option<u32>,
     },
+    /// Disable or enable an account, a board's too; while the server runs, its console does that
+    #[command(subcommand)]
+    Accounts(AccountsCommand),
     /// Show or check a policy file
     #[command(subcommand)]
     Config(ConfigCommand),
+}
+
+#[derive(Debug, Subcommand)]
+enum AccountsCommand {
+    /// Let nobody in to an account
+    Disable {
+        /// Username
+        name: String,
+    },
+    /// Let its devices in again
+    Enable {
+        /// Username
+        name: String,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -106,6 +125,8 @@ pub fn main() -> ExitCode {
     let result = match &cli.command {
         None | Some(Command::Serve) => serve(&cli.serve),
         Some(Command::Rotate { version }) => rotate(&cli.serve, *version),
+        Some(Command::Accounts(AccountsCommand::Disable { name })) => set_disabled(&cli.serve, name, true),
+        Some(Command::Accounts(AccountsCommand::Enable { name })) => set_disabled(&cli.serve, name, false),
         Some(Command::Config(ConfigCommand::Default)) => print(config::DEFAULT),
         Some(Command::Config(ConfigCommand::Check { file })) => {
             Config::load(file).and_then(|_| print(&format!("{} is a valid policy\n", file.display())))
@@ -129,6 +150,13 @@ fn serve(options: &Serve) -> Result<()> {
         config.listen.clone_from(listen);
     }
     smol::block_on(run(config, &data_dir(options)?, options))
+}
+
+fn set_disabled(options: &Serve, name: &str, disabled: bool) -> Result<()> {
+    let data_dir = data_dir(options)?;
+    let order = async |hub: &Hub| accounts::set_disabled(hub, name, disabled).await;
+    smol::block_on(server::maintain(&data_dir, order))?.with_context(|| format!("@{name}"))?;
+    print(&format!("@{name} is {}\n", if disabled { "disabled" } else { "enabled" }))
 }
 
 fn rotate(options: &Serve, version: Option<u32>) -> Result<()> {

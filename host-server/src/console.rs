@@ -36,6 +36,8 @@ const HELP: &str = "\
 who          who is connected
 rooms        the rooms
 kick USER    close a user's connections
+disable USER let nobody in to an account, a board's too
+enable USER  let its devices in again
 help         this
 exit         stop the server";
 
@@ -58,6 +60,8 @@ enum Command<'l> {
     Who,
     Rooms,
     Kick(&'l str),
+    Disable(&'l str),
+    Enable(&'l str),
     Help,
     Exit,
     Nothing,
@@ -120,12 +124,22 @@ impl Console {
                 0 => say(&format!("@{user} is not connected")),
                 _ => say(&format!("@{user} is out")),
             },
+            Command::Disable(user) => self.set_disabled(user, true).await,
+            Command::Enable(user) => self.set_disabled(user, false).await,
             Command::Help => say(HELP),
             Command::Exit => return true,
             Command::Nothing => {}
             Command::Unknown => say("that's no command: try help"),
         }
         false
+    }
+
+    async fn set_disabled(&self, user: &str, disabled: bool) {
+        match accounts::set_disabled(&self.hub, user, disabled).await {
+            Ok(()) if disabled => say(&format!("@{user} is disabled")),
+            Ok(()) => say(&format!("@{user} is enabled")),
+            Err(unfit) => say(&format!("@{user}: {unfit}")),
+        }
     }
 
     async fn say(&mut self, to: &str, text: &str) {
@@ -234,6 +248,8 @@ fn parse(line: &str) -> Command<'_> {
             Command::Say(to, text)
         }
         ("kick", user) if !user.is_empty() => Command::Kick(user.trim_start_matches('@')),
+        ("disable", user) if !user.is_empty() => Command::Disable(user.trim_start_matches('@')),
+        ("enable", user) if !user.is_empty() => Command::Enable(user.trim_start_matches('@')),
         ("who", "") => Command::Who,
         ("rooms", "") => Command::Rooms,
         ("help", _) => Command::Help,
@@ -285,9 +301,11 @@ mod tests {
         assert_eq!(parse("@alice  hello there "), Command::Say("@alice", "hello there"));
         assert_eq!(parse("#lobby hi"), Command::Say("#lobby", "hi"));
         assert_eq!(parse("kick @alice"), Command::Kick("alice"));
+        assert_eq!(parse("disable @alice"), Command::Disable("alice"));
+        assert_eq!(parse("enable alice"), Command::Enable("alice"));
         assert_eq!(parse(" exit "), Command::Exit);
         assert_eq!(parse("  "), Command::Nothing);
-        for unknown in ["exit now", "@ hi", "@alice", "dance", "kick"] {
+        for unknown in ["exit now", "@ hi", "@alice", "dance", "kick", "disable", "enable"] {
             assert_eq!(parse(unknown), Command::Unknown, "{unknown}");
         }
     }

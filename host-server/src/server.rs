@@ -274,6 +274,29 @@ async fn commit(committer: impl Future<Output = sqlx::Result<()>>, _running: Sen
     }
 }
 
+/// Works on the data of a server that isn't running.
+///
+/// # Errors
+/// There is no such data, a server is running on it, or the database's.
+pub async fn maintain<T>(data_dir: &Path, work: impl AsyncFnOnce(&Hub) -> T) -> Result<T> {
+    if !data_dir.join(store::FILE).exists() {
+        bail!("there is no server's data in {}", data_dir.display());
+    }
+    let data_dir = DataDir::open(data_dir)?;
+    let (writer, reader) = open_store(&data_dir).await?;
+    let snapshot = reader.snapshot().await.context("can't read the database")?;
+    let (hub, committer) = Hub::new(snapshot, Config::default().limits, writer, reader.clone(), unix_now);
+    let worked = async {
+        let result = work(&hub).await;
+        hub.finish();
+        result
+    };
+    let (result, closed) = smol::future::zip(worked, committer).await;
+    closed.context("can't close the database")?;
+    reader.close().await;
+    Ok(result)
+}
+
 /// The database, with the operator's account in it.
 async fn open_store(data_dir: &DataDir) -> Result<(store::Writer, Reader)> {
     let (mut writer, reader) = store::open(data_dir.path()).await?;

@@ -6,9 +6,9 @@ use std::{net::IpAddr, path::Path, sync::Arc};
 
 use common::Bench;
 use smol::block_on;
-use sordino_core::messages::{AuthCode, AuthMethod};
+use sordino_core::messages::{AuthCode, AuthMethod, CloseReason};
 use sordino_server::{
-    accounts::{Accounts, Login, Refusal},
+    accounts::{Accounts, Login, Refusal, Unfit, set_disabled},
     config::Config,
     limits::{Limits, Origin},
     store::DeviceId,
@@ -189,6 +189,43 @@ fn a_hash_follows_the_configured_parameters_at_login() {
         office.password("alice", PASSWORD, 1).await.unwrap();
         assert!(stored(&office).await.contains("m=64,t=3,p=1"));
         assert!(office.password("alice", PASSWORD, 1).await.is_ok());
+        office.bench.close().await;
+    });
+}
+
+#[test]
+fn a_disabled_account_is_out_at_once_and_its_devices_come_back_when_it_is_enabled() {
+    let dir = tempdir().unwrap();
+    block_on(async {
+        let office = Office::open(dir.path(), |_| {}).await;
+        let device = office.register("alice", 1).await.unwrap();
+        office.register("bob", 2).await.unwrap();
+        let hub = &office.bench.hub;
+        let (alice, bob) = (office.bench.connect(1), office.bench.connect(2));
+        set_disabled(hub, "@Alice", true).await.unwrap();
+        assert_eq!(alice.outlet.take_close(), Some(CloseReason::Revoked));
+        assert_eq!(bob.outlet.take_close(), None);
+        assert!(hub.attach(device, &alice.outlet).is_none());
+        let denied = Err(Refusal { code: AuthCode::Denied, retry_after: 0 });
+        for password in [PASSWORD, "wrong"] {
+            let before = office.accounts.hasher().runs();
+            assert_eq!(office.try_login(AuthMethod::Password, "alice", password, 3).await, denied);
+            assert_eq!(office.accounts.hasher().runs(), before + 1);
+        }
+        assert_eq!(office.device(1).await, Err(AuthCode::Denied));
+        assert_eq!(office.register("alice", 3).await, Err(AuthCode::UsernameTaken));
+        office.bench.close().await;
+
+        let office = Office::open(dir.path(), |_| {}).await;
+        assert_eq!(office.device(1).await, Err(AuthCode::Denied), "after a restart");
+        set_disabled(&office.bench.hub, "alice", false).await.unwrap();
+        assert_eq!(office.device(1).await, Ok(device));
+        assert!(office.password("alice", PASSWORD, 3).await.is_ok());
+        for (name, unfit) in
+            [("server", Unfit::Operator), ("nobody", Unfit::Unknown), ("not a name", Unfit::Unknown)]
+        {
+            assert_eq!(set_disabled(&office.bench.hub, name, true).await, Err(unfit), "{name}");
+        }
         office.bench.close().await;
     });
 }

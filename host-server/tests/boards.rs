@@ -9,7 +9,7 @@ use smol::block_on;
 use sordino_core::board::{board_proof, lookup_hash, lookup_id, owner_proof};
 use sordino_core::messages::{AuthCode, Code};
 use sordino_server::{
-    accounts::{Accounts, ClaimRequest, Claimed, Enrolment},
+    accounts::{Accounts, ClaimRequest, Claimed, Enrolment, Unfit, set_disabled},
     config::Config,
     limits::{Limits, Origin},
     store::AccountId,
@@ -125,6 +125,27 @@ fn a_revoked_board_stays_out_and_its_name_is_gone() {
         assert_eq!(office.enrol(alice, "greenhouse", 9).await, Code::NameTaken);
         let lines = office.bench.hub.state().boards_page(alice, "", 1000).items;
         assert!(lines.len() == 1 && lines[0].disabled);
+        office.bench.close().await;
+    });
+}
+
+#[test]
+fn the_operator_disables_a_board_and_can_enable_it_but_not_after_its_owner_revoked_it() {
+    let dir = tempdir().unwrap();
+    block_on(async {
+        let office = Office::open(dir.path()).await;
+        let alice = office.member("alice").await;
+        let hub = &office.bench.hub;
+        assert_eq!(office.enrol(alice, "greenhouse", 7).await, Code::Ok);
+        let device = office.claim(SECRET, 1).await.unwrap().device;
+        set_disabled(hub, "greenhouse", true).await.unwrap();
+        assert_eq!(office.claim(SECRET, 1).await.err(), Some(AuthCode::Denied));
+        assert!(hub.state().boards_page(alice, "", 1000).items[0].disabled);
+        set_disabled(hub, "greenhouse", false).await.unwrap();
+        assert_eq!(office.claim(SECRET, 1).await.unwrap().device, device);
+        assert_eq!(office.accounts.revoke_board(alice, "greenhouse").await, Code::Ok);
+        assert_eq!(set_disabled(hub, "greenhouse", false).await, Err(Unfit::Revoked));
+        assert_eq!(office.claim(SECRET, 1).await.err(), Some(AuthCode::Denied));
         office.bench.close().await;
     });
 }

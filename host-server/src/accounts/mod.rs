@@ -2,6 +2,7 @@
 
 mod boards;
 mod hasher;
+mod operator;
 pub mod policy;
 
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use zeroize::Zeroizing;
 
 pub use boards::{ClaimRequest, Claimed, Enrolment};
 pub use hasher::{Busy, Checked, Hasher};
+pub use operator::{Unfit, set_disabled};
 
 use crate::{
     config::Config,

@@ -62,16 +62,19 @@ impl Directory {
                     board.claim = Some(*claim);
                 }
             }
-            Change::Disabled(account) => {
-                if let Some(person) = self.people.get_mut(account) {
-                    person.account.disabled = true;
-                }
-            }
+            Change::Disabled(account) => self.set_disabled(*account, true),
+            Change::Enabled(account) => self.set_disabled(*account, false),
             Change::Room(room, _) => self.add_room(room.clone()),
             Change::NoRoom(id) => self.remove_room(*id),
             Change::Member(member) => self.add_member(*member),
             Change::NoMember(room, account) => self.remove_member(*room, *account),
             Change::Password(..) => {}
+        }
+    }
+
+    fn set_disabled(&mut self, account: AccountId, disabled: bool) {
+        if let Some(person) = self.people.get_mut(&account) {
+            person.account.disabled = disabled;
         }
     }
 

@@ -386,7 +386,18 @@ impl State {
                 self.missed.remove(device);
                 self.directory.apply(change);
             }
+            Change::Disabled(account) => {
+                self.directory.apply(change);
+                self.close_account(*account);
+            }
             _ => self.directory.apply(change),
+        }
+    }
+
+    fn close_account(&self, account: AccountId) {
+        let Some(person) = self.directory.person(account) else { return };
+        for (_, connected) in self.presence.of_user(&person.account.name) {
+            connected.outlet.close(CloseReason::Revoked);
         }
     }
 

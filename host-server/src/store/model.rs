@@ -178,6 +178,8 @@ pub enum Change {
     Claimed(AccountId, Claim),
     /// Nobody logs in to this account any more.
     Disabled(AccountId),
+    /// The operator has let its devices in again.
+    Enabled(AccountId),
     /// A new room, and when.
     Room(Room, u64),
     /// A room's last member left.

@@ -298,6 +298,7 @@ async fn write_change(db: &mut SqliteConnection, change: &Change) -> sqlx::Resul
                 .bind(account)
         }
         Change::Disabled(account) => sqlx::query("UPDATE accounts SET disabled = 1 WHERE id = ?").bind(account),
+        Change::Enabled(account) => sqlx::query("UPDATE accounts SET disabled = 0 WHERE id = ?").bind(account),
         Change::Room(room, time) => {
             sqlx::query("INSERT INTO rooms (id, name, created) VALUES (?, ?, ?)").bind(room.id).bind(&*room.name).bind(time.cast_signed())
         }

@@ -90,3 +90,25 @@ fn the_end_of_the_input_does_not_stop_the_server() {
     assert_eq!(alice.receive(1)[0].text, "still there");
     assert!(console.process.ended(std::time::Duration::ZERO).is_none());
 }
+
+#[test]
+fn a_disabled_account_is_told_and_comes_back_when_it_is_enabled() {
+    let mut console = Console::open();
+    let alice = console.member("alice");
+    let following = alice.start(&["recv", "--json", "--follow"]);
+    alice.send("@alice", "connected");
+    following.stdout.expect("connected");
+    console.process.write("disable alice\n");
+    console.process.stdout.expect("@alice is disabled");
+    let ended = following.finish(PATIENCE).exits(6);
+    assert!(ended.stderr.contains("operator"), "{}", ended.stderr);
+    let refused = alice.run(&["send", "@alice", "again"]).exits(6);
+    assert!(!refused.stderr.is_empty());
+    let file = alice.password_file(sordino_tests::e2e::PASSWORD);
+    alice.run(&["login", "--server", &alice.server, "--user", "alice", "--password-file", &file]).exits(6);
+    console.process.write("enable nobody\nenable alice\n");
+    console.process.stdout.expect("@nobody: no such user");
+    console.process.stdout.expect("@alice is enabled");
+    alice.send("@alice", "back");
+    assert_eq!(alice.receive(1)[0].text, "back");
+}

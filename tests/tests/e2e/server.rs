@@ -210,3 +210,26 @@ fn no_log_holds_a_secret_or_a_body() {
         assert!(!logged.contains(secret), "{secret:?} is in the log");
     }
 }
+
+#[test]
+fn accounts_are_disabled_while_the_server_is_stopped() {
+    let mut host = Host::start(PROGRAMS);
+    let alice = host.member("alice");
+    let data = host.data_dir().display().to_string();
+    let accounts = |order: &str, name: &str| server(&["--data-dir", &data, "accounts", order, name]);
+    let running = accounts("disable", "alice").exits(1);
+    assert!(running.stderr.contains("running"), "{}", running.stderr);
+    host.terminate().exits(0);
+    assert!(accounts("disable", "alice").exits(0).stdout.contains("@alice is disabled"));
+    assert!(accounts("disable", "nobody").exits(1).stderr.contains("no such user"));
+    host.up();
+    alice.run(&["send", "@alice", "hello"]).exits(6);
+    host.terminate().exits(0);
+    accounts("enable", "alice").exits(0);
+    host.up();
+    alice.send("@alice", "hello");
+
+    let nowhere = host.path("nowhere").display().to_string();
+    server(&["--data-dir", &nowhere, "accounts", "disable", "alice"]).exits(1);
+    assert!(!std::path::Path::new(&nowhere).exists());
+}
