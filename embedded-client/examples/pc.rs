@@ -141,7 +141,14 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                     }
                 }
             }
-            other => println!("{other:?}"),
+            Event::Online { username, pending } => println!("online as @{username}, {pending} waiting"),
+            Event::Enrolled { owner } => println!("enrolled by @{owner}"),
+            Event::Offline { reason, retry_in } => {
+                println!("offline: {reason}; next attempt in {} s", retry_in / 1000);
+            }
+            Event::Accepted(number) => println!("message {number} accepted"),
+            Event::Refused(number, code) => println!("message {number} refused: {code:?}"),
+            Event::Notice(text) => println!("server: {text}"),
         }
         ControlFlow::Continue(())
     });

@@ -1,5 +1,6 @@
 //! What a running board tells.
 
+use core::fmt;
 use sordino_core::error::Error;
 use sordino_core::messages::{AuthCode, Code, Deliver};
 use sordino_core::name::{Target, Username};
@@ -89,4 +90,21 @@ pub enum Offline {
     Flash,
     /// The board's random number generator failed.
     Entropy,
+}
+
+impl fmt::Display for Offline {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Network => f.write_str("the server can't be reached"),
+            Self::Closed => f.write_str("the server has closed the connection"),
+            Self::Protocol(error) => error.fmt(f),
+            Self::Login(AuthCode::Denied) => f.write_str(
+                "the server refuses this board: revoked or disabled, or its code is used up or too old",
+            ),
+            Self::Login(code) => write!(f, "the server refuses the login: {code:?}"),
+            Self::Owner => f.write_str("the server doesn't know the code: it is not acting for the owner"),
+            Self::Flash => f.write_str("the flash failed"),
+            Self::Entropy => f.write_str("the random number generator failed"),
+        }
+    }
 }

@@ -3,6 +3,7 @@
 //! The crash test's long forms are ignored here; each has its command above it.
 
 mod account;
+mod boards;
 mod chat;
 mod console;
 mod crash;

@@ -68,7 +68,7 @@ impl<'b, F: Storage, G: TryCryptoRng, M: Machine> Console<'b, F, G, M> {
                 self.note(format_args!("online as @{username}, {pending} waiting"));
             }
             Event::Offline { reason, retry_in } => {
-                self.note(format_args!("offline: {reason:?}, next attempt in {} s", retry_in / 1000));
+                self.note(format_args!("offline: {reason}; next attempt in {} s", retry_in / 1000));
             }
         }
     }
