@@ -20,14 +20,23 @@ pub fn hash<S: Suite>(parts: &[&[u8]]) -> S::Hash {
 
 /// HMAC(key, a ‖ b ‖ …), RFC 2104.
 pub fn hmac<S: Suite>(key: &[u8], parts: &[&[u8]]) -> Secret<S::Hash> {
+    let mut output = fed::<S>(key, parts).finalize().into_bytes();
+    let secret = Secret::new(output.clone().into());
+    output.zeroize();
+    secret
+}
+
+/// Whether `tag` is HMAC(key, a ‖ b ‖ …) in its full length. Compared in constant time.
+pub fn is_hmac<S: Suite>(key: &[u8], parts: &[&[u8]], tag: &[u8]) -> bool {
+    fed::<S>(key, parts).verify_slice(tag).is_ok()
+}
+
+fn fed<S: Suite>(key: &[u8], parts: &[&[u8]]) -> S::Mac {
     let mut mac = S::mac(key);
     for part in parts {
         mac.update(part);
     }
-    let mut output = mac.finalize().into_bytes();
-    let secret = Secret::new(output.clone().into());
-    output.zeroize();
-    secret
+    mac
 }
 
 /// HKDF-Extract.

@@ -253,7 +253,7 @@ impl Session {
         let Some(claim) = &self.claim else { return Ok(None) };
         let secret = inner.state.secret().ok_or(End::Turned)?;
         let owner = welcome.owner.as_str();
-        if *board::owner_proof(secret.expose(), &claim.username, owner).array() != welcome.proof {
+        if !board::is_owner_proof(secret.expose(), &claim.username, owner, &welcome.proof) {
             return Err(End::Offline(Offline::Owner));
         }
         inner.state.finish_enrolment(&claim.username, owner)?;

@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use qrcode::QrCode;
 use qrcode::render::unicode::Dense1x2;
 use serde::{Deserialize, Serialize};
-use sordino_core::board::{SECRET_LEN, board_proof, lookup_hash, lookup_id, owner_proof};
+use sordino_core::board::{SECRET_LEN, is_board_proof, lookup_hash, lookup_id, owner_proof};
 use sordino_core::messages::BoardState;
 use zeroize::Zeroizing;
 
@@ -106,7 +106,7 @@ fn describe<'a>(board: &BoardInfo, codes: &Codes) -> Line<'a> {
     let claimed = board.device != [0; 32];
     let secret = codes.0.get(&board.name).and_then(|secret| hex::decode(secret).ok());
     let proven =
-        secret.filter(|_| claimed).map(|secret| *board_proof(&secret, &board.device).array() == board.proof);
+        secret.filter(|_| claimed).map(|secret| is_board_proof(&secret, &board.device, &board.proof));
     Line {
         board: format!("@{}", board.name),
         state: match board.state {
