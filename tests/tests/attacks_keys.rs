@@ -122,6 +122,13 @@ fn attack_07_cut_and_lengthened_answers<S: ServedSuite>() {
     assert_eq!(signed(&statement), Ok(()));
     assert_eq!(signed(&[&statement[..], &[0]].concat()), malformed);
     assert_eq!(signed(&statement[..statement.len() - 1]), malformed);
+    // Lists that aren't strictly ascending from 1 on, or longer or shorter than they say.
+    const COUNT: usize = 4 + 8;
+    for (at, byte) in [(COUNT + 1, 0), (COUNT + 1, 2), (COUNT + 1, 3), (COUNT, 0), (COUNT, 1), (COUNT, 3)] {
+        let mut other = statement.clone();
+        other[at] = byte;
+        assert_eq!(signed(&other), malformed, "{byte} at {at}");
+    }
     // A statement of another length than its own.
     for length in 0..=u16::from(u8::MAX) {
         let mut other = body.clone();
