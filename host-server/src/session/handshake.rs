@@ -146,6 +146,10 @@ impl<'a, S: ServedSuite> Shaking<'a, S> {
             (self, step) = if self.wire.is_whole() {
                 let (this, step) = self.compute().await?;
                 (this, Ok(step))
+            } else if self.wire.ended {
+                // Nothing more will be read: the core says so at once, and not the deadline later.
+                let step = self.step();
+                (self, step)
             } else {
                 (self, Ok(Step::NeedInput))
             };

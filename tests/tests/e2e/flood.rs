@@ -137,6 +137,18 @@ fn attack_06_five_thousand_replays_and_garbage_stop_nobody() {
     talk.go_on();
 }
 
+/// Red if the end of the stream behind message 1 is noticed only when the handshake's time is over.
+#[test]
+fn attack_11_an_end_behind_message_1_ends_the_connection() {
+    let host = Host::start_with(PROGRAMS, "[timeouts]\nhandshake = 60\n");
+    let message = recorded::<Suite1>(&host);
+    let mut socket = TcpStream::connect(host.address()).expect("the server listens");
+    socket.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+    socket.write_all(&message).and_then(|()| socket.shutdown(Shutdown::Write)).expect("it is sent");
+    let mut answer = Vec::new();
+    socket.read_to_end(&mut answer).expect("the server ends the connection too");
+}
+
 /// What the answers to logins and registrations were, by their code.
 fn logins(host: &Host, count: usize) -> BTreeMap<u8, usize> {
     let codes = std::sync::Mutex::new(BTreeMap::new());
