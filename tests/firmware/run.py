@@ -3,7 +3,8 @@
 
     tests/firmware/run.py [--messages N] [--cuts N] [--seed N]
 
-Needs qemu-system-arm. BIN names the directory of sordino and sordino-server (default target/debug), ELF the firmware.
+Needs qemu-system-arm. BIN names the directory of sordino and sordino-server (default target/debug), ELF the firmware,
+beside which stands ELF-async.
 All traffic stays on loopback. A power cut is a SIGKILL of QEMU, whose flash is a file that is written in small pieces;
 after some cuts the file gets a torn write or a torn erasure besides. QEMU writes down the traffic: no key, gate or
 counter may come twice, records are of the negotiated sizes, and nothing that people wrote or are called is readable.
@@ -29,6 +30,8 @@ from flash import Flash
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BIN = pathlib.Path(os.environ.get("BIN", ROOT / "target/debug"))
 ELF = os.environ.get("ELF", ROOT / "target/bare/thumbv7em-none-eabihf/release/sordino-qemu-mps2")
+# The same with the async client.
+ASYNC_ELF = f"{ELF}-async"
 PATIENCE = 60
 PASSWORD = "correct horse battery staple 9"
 # Fills a record of 1 KiB.
@@ -85,8 +88,8 @@ class Member:
             time.sleep(0.3)
         return result.stdout
 
-    def send(self, text):
-        self.insist("send", "@greenhouse", text)
+    def send(self, text, board="greenhouse"):
+        self.insist("send", f"@{board}", text)
 
     def receive(self):
         """All that waits."""
@@ -99,9 +102,9 @@ class Member:
 class Machine:
     """QEMU with the firmware: one flash file, many boots."""
 
-    def __init__(self, directory, name, port, traffic):
+    def __init__(self, directory, name, port, traffic, elf=ELF):
         self.flash, self.dump = Flash(directory / f"{name}.flash"), directory / f"{name}.pcap"
-        self.port, self.traffic = port, traffic
+        self.port, self.traffic, self.elf = port, traffic, elf
         self.lines, self.boots, self.process, self.counter = [], 0, None, 0
         self.changed = threading.Condition()
 
@@ -111,7 +114,7 @@ class Machine:
             ["qemu-system-arm", "-M", "mps2-an386", "-display", "none", "-monitor", "none", "-serial", "stdio",
              "-semihosting-config", f"enable=on,target=native,arg={self.flash.path}",
              "-netdev", "user,id=n0,ipv6=off", "-net", "nic,netdev=n0,model=lan9118",
-             "-object", f"filter-dump,id=d0,netdev=n0,file={self.dump}", "-kernel", str(ELF)],
+             "-object", f"filter-dump,id=d0,netdev=n0,file={self.dump}", "-kernel", str(self.elf)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, bufsize=1)
         self.listener = threading.Thread(target=self.listen, args=(self.process.stdout,), daemon=True)
         self.listener.start()
@@ -254,6 +257,31 @@ def wrong_pin(directory, server, traffic):
         machine.cut()
 
 
+def async_client(directory, member, server, traffic, count=20):
+    """The firmware with the async client: enrolment, both ways, the server killed in the middle."""
+    machine = Machine(directory, "async", server.port, traffic, ASYNC_ELF)
+    try:
+        code = member.run("boards", "enrol", "attic", "--no-qr").stdout.strip()
+        machine.boot()
+        machine.type("report 0")
+        machine.type(f"enroll {code}")
+        machine.wait("enrolled by @alice")
+        for number in range(count):
+            machine.type(f"send @alice report {number}")
+            member.send(f"order {number}", "attic")
+            machine.wait(f"@alice @attic: order {number}$")
+            if number == count // 2:
+                server.kill()
+                server.start()
+        machine.drain()
+        reports = [m["text"] for m in member.receive()]
+        assert reports == [f"report {n}" for n in range(count)], reports
+        orders = [line for line in machine.lines if "@attic: order" in line]
+        assert len(orders) == count, orders
+    finally:
+        machine.cut()
+
+
 def revoke(member, machine):
     before = len(machine.lines)
     member.run("boards", "revoke", "greenhouse")
@@ -283,10 +311,12 @@ def main():
             print(f"{arguments.cuts} power cuts: {promised} promised messages arrived, each once")
             wrong_pin(directory, server, traffic)
             print("another server is refused")
+            async_client(directory, member, server, traffic)
+            print("the async client: 20 messages each way, the server killed in the middle")
             revoke(member, machine)
             print("a revoked board is told")
             machine.cut()
-            traffic.check(["order ", "report ", "cut ", LONG[:12], "greenhouse", "alice", "workshop", PASSWORD])
+            traffic.check(["order ", "report ", "cut ", LONG[:12], "greenhouse", "attic", "alice", "workshop", PASSWORD])
             print(f"on the wire: {traffic}")
             print(f"ephemeral counters only grow, to {machine.counter}")
         finally:

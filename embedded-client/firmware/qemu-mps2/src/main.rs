@@ -5,6 +5,8 @@
 #![no_std]
 #![no_main]
 
+#[cfg(feature = "async-client")]
+mod awaited;
 mod clock;
 mod host;
 mod lan9118;
@@ -23,7 +25,7 @@ use lan9118::Lan9118;
 use machine::Mps2;
 use net::{Buffers, Net};
 use sordino_embedded::rand_core::TryRng;
-use sordino_embedded::{Board, Event, Memory};
+use sordino_embedded::{Board, Memory};
 use sordino_firmware_common::Console;
 use uart::Uart;
 
@@ -48,26 +50,50 @@ fn start(uart: Uart) -> Option<()> {
     let [a, b, c, d, ..] = seed.to_le_bytes();
     let mac = [0x02, 0x00, a, b, c, d];
     let buffers = singleton!(: Buffers = Buffers::new())?;
-    let mut net = Net::new(Lan9118::new(mac)?, mac, seed, buffers);
+    let net = Net::new(Lan9118::new(mac)?, mac, seed, buffers);
     let flash = HostFlash::open(host::flash_path(&mut [0; 256]))?;
     let board = Board::open(flash, rng).ok()?;
-    let mut console = Console::new(&board, Mps2::new(uart));
+    let console = Console::new(&board, Mps2::new(uart));
     let memory = singleton!(: Memory = Memory::new())?;
     say!("ready");
+    talk(&board, net, memory, console, uart);
+    Some(())
+}
+
+type Mps2Board = Board<HostFlash, HostRng>;
+type Mps2Console<'b> = Console<'b, HostFlash, HostRng, Mps2>;
+
+fn poll_console(console: &mut Mps2Console<'_>, uart: Uart) {
+    while let Some(byte) = uart.read() {
+        console.typed(byte);
+    }
+    console.tick();
+}
+
+#[cfg(not(feature = "async-client"))]
+fn talk(board: &Mps2Board, mut net: Net, memory: &mut Memory, mut console: Mps2Console<'_>, uart: Uart) {
+    use sordino_embedded::Event;
     board.run_blocking(&mut net, clock::now, memory, |event| {
         match event {
             Event::Idle => {
-                while let Some(byte) = uart.read() {
-                    console.typed(byte);
-                }
-                console.tick();
+                poll_console(&mut console, uart);
                 cortex_m::asm::wfi();
             }
             event => console.event(&event),
         }
         ControlFlow::Continue(())
     });
-    Some(())
+}
+
+#[cfg(feature = "async-client")]
+fn talk(board: &Mps2Board, net: Net, memory: &mut Memory, console: Mps2Console<'_>, uart: Uart) {
+    let console = core::cell::RefCell::new(console);
+    let mut net = awaited::AsyncNet::new(net);
+    let client = board.run(&mut net, &awaited::Uptime, memory, |event| {
+        console.borrow_mut().event(&event);
+        ControlFlow::Continue(())
+    });
+    awaited::block_on(client, || poll_console(&mut console.borrow_mut(), uart));
 }
 
 #[panic_handler]

@@ -1,8 +1,9 @@
-//! TCP over smoltcp, as the blocking client wants it.
+//! TCP over smoltcp: what can be done now, and the blocking client over it.
 
 use crate::clock::now;
 use crate::lan9118::Lan9118;
 use core::net::Ipv4Addr;
+use core::task::Poll;
 use embedded_io::{ErrorKind, ErrorType, Read, ReadReady, Write};
 use smoltcp::iface::{Config, Interface, SocketHandle, SocketSet, SocketStorage};
 use smoltcp::socket::tcp;
@@ -64,17 +65,13 @@ impl Net {
         Self { device, interface, sockets, tcp, port: seed as u16 }
     }
 
-    fn poll(&mut self) -> &mut tcp::Socket<'static> {
+    pub fn poll(&mut self) -> &mut tcp::Socket<'static> {
         self.interface.poll(instant(), &mut self.device, &mut self.sockets);
         self.sockets.get_mut(self.tcp)
     }
-}
 
-impl Connect for Net {
-    type Stream<'a> = Stream<'a>;
-    type Error = ErrorKind;
-
-    fn connect(&mut self, host: &str, port: u16) -> Result<Stream<'_>, ErrorKind> {
+    /// Begins to connect; an earlier connection is over.
+    pub fn begin(&mut self, host: &str, port: u16) -> Result<(), ErrorKind> {
         let address = match host {
             "localhost" | "127.0.0.1" => HOST,
             other => other.parse().map_err(|_| ErrorKind::InvalidInput)?,
@@ -84,23 +81,73 @@ impl Connect for Net {
         self.poll();
         let local = self.port;
         let socket = self.sockets.get_mut::<tcp::Socket>(self.tcp);
-        socket
-            .connect(self.interface.context(), (address, port), local)
-            .map_err(|_| ErrorKind::AddrNotAvailable)?;
-        let end = now() + CONNECT;
-        loop {
-            let socket = self.poll();
-            if socket.may_send() {
-                return Ok(Stream(self));
-            }
-            if !socket.is_open() {
-                return Err(ErrorKind::ConnectionRefused);
-            }
-            if now() >= end {
-                return Err(ErrorKind::TimedOut);
-            }
-            cortex_m::asm::wfi();
+        let begun = socket.connect(self.interface.context(), (address, port), local);
+        begun.map_err(|_| ErrorKind::AddrNotAvailable)
+    }
+
+    pub fn connected(&mut self) -> Poll<Result<(), ErrorKind>> {
+        let socket = self.poll();
+        if socket.may_send() {
+            Poll::Ready(Ok(()))
+        } else if socket.is_open() {
+            Poll::Pending
+        } else {
+            Poll::Ready(Err(ErrorKind::ConnectionRefused))
         }
+    }
+
+    pub fn read(&mut self, out: &mut [u8]) -> Poll<Result<usize, ErrorKind>> {
+        let socket = self.poll();
+        if socket.can_recv() {
+            Poll::Ready(socket.recv_slice(out).map_err(|_| ErrorKind::ConnectionReset))
+        } else if socket.may_recv() {
+            Poll::Pending
+        } else {
+            Poll::Ready(Ok(0))
+        }
+    }
+
+    pub fn write(&mut self, bytes: &[u8]) -> Poll<Result<usize, ErrorKind>> {
+        let socket = self.poll();
+        if !socket.may_send() {
+            return Poll::Ready(Err(ErrorKind::ConnectionReset));
+        }
+        if !socket.can_send() {
+            return Poll::Pending;
+        }
+        let sent = socket.send_slice(bytes).map_err(|_| ErrorKind::ConnectionReset);
+        self.poll();
+        Poll::Ready(sent)
+    }
+
+    pub fn close(&mut self) {
+        self.poll().close();
+        self.poll();
+    }
+}
+
+/// Sleeps between two tries.
+fn block<T>(mut attempt: impl FnMut() -> Poll<T>) -> T {
+    loop {
+        if let Poll::Ready(done) = attempt() {
+            return done;
+        }
+        cortex_m::asm::wfi();
+    }
+}
+
+impl Connect for Net {
+    type Stream<'a> = Stream<'a>;
+    type Error = ErrorKind;
+
+    fn connect(&mut self, host: &str, port: u16) -> Result<Stream<'_>, ErrorKind> {
+        self.begin(host, port)?;
+        let end = now() + CONNECT;
+        block(|| match self.connected() {
+            Poll::Pending if now() >= end => Poll::Ready(Err(ErrorKind::TimedOut)),
+            other => other,
+        })?;
+        Ok(Stream(self))
     }
 }
 
@@ -112,16 +159,7 @@ impl ErrorType for Stream<'_> {
 
 impl Read for Stream<'_> {
     fn read(&mut self, out: &mut [u8]) -> Result<usize, ErrorKind> {
-        loop {
-            let socket = self.0.poll();
-            if socket.can_recv() {
-                return socket.recv_slice(out).map_err(|_| ErrorKind::ConnectionReset);
-            }
-            if !socket.may_recv() {
-                return Ok(0);
-            }
-            cortex_m::asm::wfi();
-        }
+        block(|| self.0.read(out))
     }
 }
 
@@ -134,18 +172,7 @@ impl ReadReady for Stream<'_> {
 
 impl Write for Stream<'_> {
     fn write(&mut self, bytes: &[u8]) -> Result<usize, ErrorKind> {
-        loop {
-            let socket = self.0.poll();
-            if !socket.may_send() {
-                return Err(ErrorKind::ConnectionReset);
-            }
-            if socket.can_send() {
-                let sent = socket.send_slice(bytes).map_err(|_| ErrorKind::ConnectionReset)?;
-                self.0.poll();
-                return Ok(sent);
-            }
-            cortex_m::asm::wfi();
-        }
+        block(|| self.0.write(bytes))
     }
 
     fn flush(&mut self) -> Result<(), ErrorKind> {
@@ -156,7 +183,6 @@ impl Write for Stream<'_> {
 
 impl Drop for Stream<'_> {
     fn drop(&mut self) {
-        self.0.poll().close();
-        self.0.poll();
+        self.0.close();
     }
 }
