@@ -316,7 +316,7 @@ def main():
             revoke(member, machine)
             print("a revoked board is told")
             machine.cut()
-            traffic.check(["order ", "report ", "cut ", LONG[:12], "greenhouse", "attic", "alice", "workshop", PASSWORD])
+            traffic.check(["order ", "report ", "cut 1", LONG[:12], "greenhouse", "attic", "alice", "workshop", PASSWORD])
             print(f"on the wire: {traffic}")
             print(f"ephemeral counters only grow, to {machine.counter}")
         finally:
