@@ -105,11 +105,11 @@ class Machine:
     def __init__(self, directory, name, port, traffic, elf=ELF):
         self.flash, self.dump = Flash(directory / f"{name}.flash"), directory / f"{name}.pcap"
         self.port, self.traffic, self.elf = port, traffic, elf
-        self.lines, self.boots, self.process, self.counter = [], 0, None, 0
+        self.lines, self.process, self.counter = [], None, 0
         self.changed = threading.Condition()
 
     def boot(self):
-        self.boots += 1
+        before = len(self.lines)
         self.process = subprocess.Popen(
             ["qemu-system-arm", "-M", "mps2-an386", "-display", "none", "-monitor", "none", "-serial", "stdio",
              "-semihosting-config", f"enable=on,target=native,arg={self.flash.path}",
@@ -118,7 +118,7 @@ class Machine:
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, bufsize=1)
         self.listener = threading.Thread(target=self.listen, args=(self.process.stdout,), daemon=True)
         self.listener.start()
-        self.wait("ready", after=len(self.lines))
+        self.wait("ready", before)
 
     def listen(self, console):
         for line in console:
