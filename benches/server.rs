@@ -34,9 +34,11 @@ struct Row {
     pace: Pace,
 }
 
-const ROWS: [Row; 5] = [
+const ROWS: [Row; 7] = [
     Row { name: "room of 50, max", shape: Shape::Room(50), pace: Pace::InFlight(16) },
     Row { name: "room of 200, max", shape: Shape::Room(200), pace: Pace::InFlight(16) },
+    Row { name: "room of 50, 50,000/s", shape: Shape::Room(50), pace: Pace::Rate(50_000) },
+    Row { name: "room of 200, 50,000/s", shape: Shape::Room(200), pace: Pace::Rate(50_000) },
     Row { name: "room of 50, rated", shape: Shape::Room(50), pace: Pace::Rate(1000) },
     Row { name: "50 pairs, max", shape: Shape::Pairs(50), pace: Pace::InFlight(4) },
     Row { name: "50 pairs, rated", shape: Shape::Pairs(50), pace: Pace::Rate(1000) },

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use polling::{Event, Events, PollMode, Poller};
+use rustix::net::sockopt::set_tcp_quickack;
 
 use crate::protocol::{Protocol, Seen, Whom};
 
@@ -152,6 +153,9 @@ impl Crowd {
             Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
             Err(error) => return Err(error.into()),
         };
+        // A server that lets Nagle's algorithm collect its small writes would otherwise wait for a delayed
+        // acknowledgement, and never be at its maximum.
+        set_tcp_quickack(&*socket, true)?;
         let mut seen = Vec::new();
         protocol.receive(&self.buffer[..read], out, &mut seen)?;
         for seen in seen {
