@@ -65,6 +65,21 @@ fn a_message_is_stored_once_and_deleted_when_nobody_needs_it() {
 }
 
 #[test]
+fn a_repeated_id_gets_the_first_answer_also_when_it_would_be_refused_now() {
+    let dir = tempdir().unwrap();
+    block_on(async {
+        let bench = Bench::open(dir.path()).await;
+        let alice = bench.device("alice", 1).await;
+        alice.room("club", RoomChange::Join).await;
+        let first = alice.send("#club", id(1), "once").await.unwrap();
+        alice.room("club", RoomChange::Leave).await;
+        assert_eq!(alice.send("#club", id(1), "once").await, Ok(first));
+        assert_eq!(alice.send("#club", id(2), "too late").await, Err(Code::NotFound));
+        bench.close().await;
+    });
+}
+
+#[test]
 fn a_repeated_id_of_a_device_gets_the_first_answer() {
     let dir = tempdir().unwrap();
     block_on(async {

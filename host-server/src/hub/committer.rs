@@ -261,9 +261,13 @@ impl Committer {
         if submissions.is_empty() {
             return;
         }
-        // Hardly any id comes twice: the database says so when it is written, and only then it is asked first.
+        // Hardly any id comes twice. If one does, writing it fails, or it would be refused now, as it wasn't before:
+        // only then are the earlier answers looked up.
         let mut decided = self.decide(&submissions, HashMap::new());
-        let mut written = self.write(&decided.batch).await;
+        let mut written = Err(NotCommitted::Repeated);
+        if decided.refused.is_empty() {
+            written = self.write(&decided.batch).await;
+        }
         if matches!(written, Err(NotCommitted::Repeated)) {
             match self.known(&submissions).await {
                 Ok(known) => {
