@@ -9,6 +9,8 @@ const PER_LINE: usize = 32;
 const LONGEST_TEXT: usize = 200;
 /// Shorter runs of zeros at the end of a field are written out.
 const SHORTEST_RUN: usize = 16;
+/// Nothing in a conversation is longer than the largest record.
+const LONGEST_RUN: usize = 16_384;
 
 /// A name and its bytes. A name in parentheses is for the reader and not on the wire.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -119,18 +121,26 @@ fn take_quoted<'a>(text: &'a str, out: &mut Vec<u8>) -> Option<&'a str> {
     loop {
         match chars.next()? {
             (end, '"') => return text.get(end + 1..),
-            (_, '\\') => out.push(u8::try_from(chars.next()?.1).ok()?),
-            (_, other) => out.push(u8::try_from(other).ok().filter(u8::is_ascii)?),
+            (_, '\\') => out.push(ascii(chars.next()?.1)?),
+            (_, other) => out.push(ascii(other)?),
         }
     }
+}
+
+fn ascii(char: char) -> Option<u8> {
+    u8::try_from(char).ok().filter(u8::is_ascii)
 }
 
 fn take_digits<'a>(text: &'a str, out: &mut Vec<u8>) -> Option<&'a str> {
     let end = text.find([' ', '"']).unwrap_or(text.len());
     let (group, rest) = text.split_at(end);
     let (digits, times) = group.split_once('*').unwrap_or((group, "1"));
-    let times: usize = times.parse().ok()?;
-    if digits.is_empty() || digits.len() % 2 != 0 || !digits.is_ascii() || (times != 1 && digits.len() != 2) {
+    let counted = times.bytes().all(|b| b.is_ascii_digit());
+    let times = times.parse().ok().filter(|times| counted && *times <= LONGEST_RUN)?;
+    let paired = !digits.is_empty() && digits.len().is_multiple_of(2);
+    // Not by `from_str_radix` alone, which takes a sign.
+    let hexadecimal = digits.bytes().all(|b| b.is_ascii_hexdigit());
+    if !paired || !hexadecimal || (times != 1 && digits.len() != 2) {
         return None;
     }
     let bytes: Option<Vec<u8>> =
@@ -140,18 +150,18 @@ fn take_digits<'a>(text: &'a str, out: &mut Vec<u8>) -> Option<&'a str> {
 }
 
 /// Drops a comment; a `#` between quotes begins none.
-fn without_comment(line: &str) -> &str {
+fn without_comment(line: &str) -> Result<&str, Failure> {
     let (mut quoted, mut escaped) = (false, false);
     for (at, char) in line.char_indices() {
         match char {
             _ if escaped => escaped = false,
             '\\' if quoted => escaped = true,
             '"' => quoted = !quoted,
-            '#' if !quoted => return line[..at].trim_end(),
+            '#' if !quoted => return Ok(line[..at].trim_end()),
             _ => {}
         }
     }
-    line.trim_end()
+    if quoted { Err(Failure::new("an open quote")) } else { Ok(line.trim_end()) }
 }
 
 /// Reads a file.
@@ -171,26 +181,42 @@ pub fn parse(text: &str) -> Result<Vec<Statement>, Failure> {
 }
 
 fn parse_line(statements: &mut Vec<Statement>, raw: &str, line: usize) -> Result<(), Failure> {
-    let text = without_comment(raw);
+    let text = without_comment(raw)?;
     let is_head = !text.is_empty() && !text.starts_with(['+', ' ']);
     if text.is_empty() || is_head {
+        if text.starts_with(char::is_whitespace) {
+            return Err(Failure::new("only blanks begin a field"));
+        }
         let words = text.split_whitespace().map(Into::into).collect();
         statements.push(Statement { words, fields: vec![], line, raw: vec![raw.into()] });
         return Ok(());
     }
-    let last = statements.iter_mut().rev().find(|s| !s.words.is_empty());
+    let last = statements.iter().rposition(|s| !s.words.is_empty());
     let last = last.ok_or_else(|| Failure::new("no statement to go on with"))?;
-    if let Some(more) = text.strip_prefix('+') {
-        match last.fields.last_mut() {
-            Some(field) => field.value.extend(parse_bytes(more)?),
-            None => last.words.extend(more.split_whitespace().map(Into::into)),
-        }
-    } else {
-        let text = text.trim_start();
-        let (name, value) = text.split_once(' ').unwrap_or((text, ""));
-        last.fields.push(Field { name: name.into(), value: parse_bytes(value)? });
-    }
+    // Comments between the lines of a statement stay between them.
+    let comments: Vec<Statement> = statements.drain(last + 1..).collect();
+    let last = &mut statements[last];
+    last.raw.extend(comments.into_iter().flat_map(|comment| comment.raw));
+    go_on(last, text)?;
     last.raw.push(raw.into());
+    Ok(())
+}
+
+/// Adds a field to a statement, or what `+` adds to its last field or its words.
+fn go_on(statement: &mut Statement, text: &str) -> Result<(), Failure> {
+    if let Some(more) = text.strip_prefix('+') {
+        match statement.fields.last_mut() {
+            Some(field) => field.value.extend(parse_bytes(more)?),
+            None => statement.words.extend(more.split_whitespace().map(Into::into)),
+        }
+        return Ok(());
+    }
+    let text = text.trim_start();
+    let (name, value) = text.split_once(' ').unwrap_or((text, ""));
+    if name.contains(char::is_whitespace) || name.contains('"') {
+        return Err(Failure::new("no name of a field"));
+    }
+    statement.fields.push(Field { name: name.into(), value: parse_bytes(value)? });
     Ok(())
 }
 
@@ -269,7 +295,9 @@ mod tests {
         assert_eq!(read("00ff 0A"), [0, 255, 10]);
         assert_eq!(read(r#"02 "a#" 00*3"#), b"\x02a#\0\0\0");
         assert_eq!(read(r#""\"\\""#), b"\"\\");
-        for wrong in ["0", "0g", "\"open", "0102*3", "*3", "\"\u{e9}\""] {
+        let wrong =
+            ["0", "0g", "+1", "\"open", "0102*3", "*3", "00*+3", "00*16385", "\"\u{e9}\"", "\"\\\u{e9}\""];
+        for wrong in wrong {
             assert!(parse_bytes(wrong).is_err(), "{wrong}");
         }
     }
@@ -289,5 +317,14 @@ mod tests {
         let statements = parse(text).unwrap();
         assert_eq!(format_file(&statements), text);
         assert_eq!(statements[2].data(), [0, 0, 0, 0, 1, 2, 3, 4]);
+        let text = "sordino transcript 1\nat 5\n  # between\n\n  token 00\n# behind\n";
+        assert_eq!(format_file(&parse(text).unwrap()), text);
+    }
+
+    #[test]
+    fn lines_that_would_be_read_in_two_ways() {
+        for line in ["\tat 5", "at \"5", "at 5\n a\" \"\\\"\"", "at 5\n name\t00", "+ at", "  token 00"] {
+            assert!(parse(&format!("{FIRST_LINE}\n{line}")).is_err(), "{line:?}");
+        }
     }
 }
