@@ -6,7 +6,9 @@ use std::path::Path;
 
 use sordino_core::messages::*;
 use sordino_core::name::{RoomName, Target};
+use sordino_core::record::Direction;
 use sordino_core::wire::{Opaque, Writer};
+use sordino_tests::fuzz_bodies::connection::samples;
 use sordino_tests::fuzz_bodies::conversation::{LOGGED_IN, SCRIPT, honest, replies};
 
 const HEADER: usize = 8;
@@ -15,7 +17,9 @@ fn main() -> std::io::Result<()> {
     conversations()?;
     messages()?;
     identity()?;
-    records()
+    records()?;
+    transcript()?;
+    connection()
 }
 
 fn write(target: &str, name: &str, parts: &[&[u8]]) -> std::io::Result<()> {
@@ -199,4 +203,123 @@ fn inner(body: u16, len: usize) -> Vec<u8> {
     let mut plain = vec![0; len];
     plain[1..3].copy_from_slice(&body.to_be_bytes());
     plain
+}
+
+/// Statements of every kind, and the notations of bytes.
+fn transcript() -> std::io::Result<()> {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("transcripts");
+    for name in ["close", "errors", "gate", "key-request", "login", "rotation", "suites", "time"] {
+        let text = fs::read_to_string(dir.join(name).with_extension("txt"))?;
+        write("transcript", name, &[text.as_bytes()])?;
+    }
+    let lines: [(&str, &[&str]); 10] = [
+        ("words-go-on", &["real client", "+ server", "at 5 # later", "+6"]),
+        (
+            "comment-between",
+            &["client send PING", "  # token", "", "  token  00*7 # zeros", "+  01", "# end"],
+        ),
+        ("quotes", &["client sees \"a # \\\" \\\\\" 00", "  text  05 \"he\\\"lo\"", "  (shown)  \"x\""]),
+        ("long-run", &["c->s", "  zeros 00*16384", "  more 00*16385"]),
+        ("scenes", &["scene a", "at 1", "done", "again a", "repeat 2", "at 2", "done", "  c->s  00"]),
+        ("scene-without-end", &["scene a", "at 1", "again b"]),
+        ("tab-before-plus", &["\t+at 5"]),
+        ("quote-in-name", &["at 5", " a\" \"\\\"\""]),
+        ("quote-over-two-lines", &["at \"5", "+ \"#x\""]),
+        ("signs", &["at +5", "  a 00*+3", "  b +1", "  c 00*18446744073709551615"]),
+    ];
+    for (name, lines) in lines {
+        let text = ["sordino transcript 1"].iter().chain(lines).copied().collect::<Vec<_>>().join("\n");
+        write("transcript", name, &[text.as_bytes()])?;
+    }
+    Ok(())
+}
+
+/// Decisions of a connection's script.
+const SAY: u8 = 1;
+const ADD: u8 = 3;
+const ALTER: u8 = 4;
+const CUT: u8 = 5;
+const DELIVER: u8 = 6;
+const STEP: u8 = 8;
+const SETTLE: u8 = 9;
+const SEND: u8 = 10;
+const ANSWER: u8 = 12;
+const FORGET: u8 = 13;
+const WAIT: u8 = 14;
+const WRITE: [u8; 3] = [15, 255, 255];
+/// Newest ticket; the answers.
+const ADMIT: [u8; 3] = [ANSWER, 0, 0];
+const BUSY: [u8; 3] = [ANSWER, 0, 1];
+const LOG_IN: [u8; 3] = [ANSWER, 0, 2];
+const DENY: [u8; 3] = [ANSWER, 0, 5];
+/// Any decoded bytes, and fields of any content, in the place of a sample.
+const DECODED: u8 = 0xff;
+const UNSOUND: u8 = 0xfe;
+
+/// Scripts for both sides and suites, at the stages where they say something.
+fn connection() -> std::io::Result<()> {
+    let [start, amid, login, ready, epoch] = [0, 1, 2, 4, 7];
+    for side in 0..4 {
+        let seed = |name: &str, stage: u8, room: u16, parts: &[&[u8]]| {
+            let head = [&[side | stage << 2][..], &room.to_be_bytes()].concat();
+            write("connection", &format!("{name}-{side}"), &[&[&head[..]], parts].concat())
+        };
+        let way = if side & 2 == 0 { Direction::ToClient } else { Direction::ToServer };
+        let (auth, policy) = (sample(16), sample(18));
+        seed("handshake", start, 900, &[&[SETTLE], &ADMIT, &WRITE, &[SETTLE], &WRITE, &[SEND, auth]])?;
+        seed("handshake-no-room", start, 0, &[&[SETTLE], &ADMIT, &[SETTLE, SETTLE], &WRITE, &[SETTLE]])?;
+        seed("busy", start, 0, &[&[SETTLE], &BUSY])?;
+        seed("dropped-ticket", start, 0, &[&[SETTLE, FORGET, 0, STEP]])?;
+        seed("handshake-altered", amid, 0, &[&[ALTER, 0, 99, 1, SETTLE]])?;
+        seed("handshake-late", amid, 0, &[&[DELIVER, 200, STEP, WAIT, 255, 255, 1, STEP]])?;
+        seed("handshake-cut", amid, 0, &[&[DELIVER, 40, STEP, CUT, ADD, 3, 1, 2, 3, SETTLE]])?;
+        let log_in = [SEND, auth, SAY, sample(17), SAY, auth, SETTLE];
+        seed("login", login, 50, &[&log_in, &WRITE, &LOG_IN, &log_in, &LOG_IN, &[SEND, policy]])?;
+        let again = [&[SAY, auth, SETTLE][..], &DENY].concat();
+        seed("denied", login, 0, &[&again.repeat(4)])?;
+        seed("stale-ticket", login, 0, &[&again, &[FORGET, 2], &LOG_IN, &again, &BUSY, &ADMIT])?;
+        seed("late", login, 0, &[&[WAIT, 255, 255, 0, SETTLE], &[WAIT, 255, 255, 1], &[WAIT, 255, 255, 11]])?;
+        seed("talk", ready, 900, &[&talk(way, &WRITE)])?;
+        seed("talk-no-room", ready, 0, &[&talk(way, &[])])?;
+        seed("rekey", epoch, 100, &[&[SEND, sample(3), SAY, sample(3), SETTLE].repeat(4)])?;
+        seed("altered", ready, 0, &[&[SAY, sample(3), SAY, sample(3), ALTER, 0, 120, 1, SETTLE]])?;
+        seed("garbage", ready, 0, &[&[SAY, sample(3), ADD, 2, 0, 80, SETTLE]])?;
+        seed("truncated", ready, 0, &[&[SAY, sample(3), DELIVER, 30, STEP, FORGET, 1, STEP]])?;
+        seed("closed", ready, 0, &[&[SAY, sample(1), SETTLE]])?;
+        seed("close", ready, 0, &[&[SEND, sample(3), FORGET, 3]])?;
+        seed("malformed", ready, 0, &[&[0, 20, 1, 0, SETTLE]])?;
+        seed("malformed-close", ready, 0, &[&[0, 1, 1, 0, SETTLE]])?;
+        seed(
+            "unsound",
+            ready,
+            99,
+            &[&(0..8).flat_map(|n| [SEND, UNSOUND, n, 1, 1, 2, 97, 98]).collect::<Vec<_>>()],
+        )?;
+        seed(
+            "decoded",
+            ready,
+            9,
+            &[&[SEND, DECODED, 36, 2, 0, 9, SEND, DECODED, 20, 5, 0, 0, 2, 104, 105, SETTLE]],
+        )?;
+    }
+    Ok(())
+}
+
+/// The number of the sample of a type.
+fn sample(kind: u8) -> u8 {
+    let at = samples().iter().position(|sample| sample.kind() == kind).expect("every type has one");
+    u8::try_from(at).expect("few samples")
+}
+
+/// Says all that may be said in a direction, and sends all that may be sent in the other.
+fn talk(heard: Direction, behind: &[u8]) -> Vec<u8> {
+    let mut script = Vec::new();
+    for (at, sample) in (0..).zip(samples()) {
+        if allowed(sample.kind(), heard, Phase::Ready) && !matches!(sample, Message::Close(_)) {
+            script.extend([SAY, at, SETTLE]);
+        }
+        script.extend([SEND, at]);
+        script.extend(behind);
+    }
+    script
 }

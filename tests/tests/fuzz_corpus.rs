@@ -29,6 +29,11 @@ fn client() {
 }
 
 #[test]
+fn connection() {
+    replay("connection");
+}
+
+#[test]
 fn identity() {
     replay("identity");
 }
@@ -51,6 +56,11 @@ fn server() {
 #[test]
 fn session() {
     replay("session");
+}
+
+#[test]
+fn transcript() {
+    replay("transcript");
 }
 
 /// A corpus from before a change of the protocol would end at its first byte, and find nothing any more.

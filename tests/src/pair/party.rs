@@ -117,7 +117,7 @@ pub trait Machine {
 }
 
 /// A second state machine in the same state, so that a test can try many continuations of one handshake.
-fn twin<T>(machine: &T) -> T {
+pub(crate) fn twin<T>(machine: &T) -> T {
     // SAFETY: the machines of the core own no memory but their own bytes (the core can't allocate) and no handles.
     // A copy of the bytes is therefore a machine by itself, and dropping both erases each its own.
     unsafe { std::ptr::read(machine) }
