@@ -15,11 +15,8 @@ use sordino_benches::servers::{Kind, Server};
 use sordino_core::dh::{self, Group};
 use sordino_core::suite::{PublicKey, SecretKey, Suite1, Suite2};
 
-/// Connections of one measurement of handshakes, and how many are under way at once.
+/// Connections of one measurement of handshakes.
 const HANDSHAKES: usize = 200;
-const AT_ONCE: usize = 16;
-/// Some servers look at those who wait to come in once a second only.
-const MANY_AT_ONCE: usize = 250;
 /// Idle connections.
 const IDLE: [usize; 3] = [1000, 5000, 10_000];
 /// Files of a process besides its connections.
@@ -154,7 +151,7 @@ fn handshakes(options: &Options, servers: &mut [Server]) -> Result<()> {
             for (server, figures) in servers.iter().zip(&mut figures) {
                 units.take();
                 let (start, cpu) = (Instant::now(), accounting::cpu(server.pid())?);
-                let crowd = server.crowd(HANDSHAKES, &goal, AT_ONCE)?;
+                let crowd = server.crowd(HANDSHAKES, &goal)?;
                 let wall = start.elapsed().as_secs_f64();
                 drop(crowd);
                 std::thread::sleep(Duration::from_millis(300));
@@ -204,7 +201,7 @@ fn loads(options: &Options, row: &Row, servers: &mut [Server]) -> Result<()> {
     }
     for _ in 0..options.rounds {
         for (server, outcomes) in servers.iter().zip(&mut outcomes) {
-            let mut crowd = server.crowd(clients, &goal, MANY_AT_ONCE)?;
+            let mut crowd = server.crowd(clients, &goal)?;
             let load = Load {
                 shape: row.shape,
                 pace: row.pace,
@@ -250,7 +247,7 @@ fn print_loads(row: &Row, servers: &[Server], outcomes: &[Vec<Outcome>]) {
 // ---- idle ----
 
 fn idle(options: &Options, files: usize, servers: &mut [Server]) -> Result<()> {
-    let fits = |size: &usize| size + FILES <= files && options.wants(&format!("idle {size}"));
+    let fits = |size: &usize| size + FILES <= files && options.wants(&format!("idle {},000", size / 1000));
     let sizes: Vec<usize> = IDLE.into_iter().filter(fits).collect();
     if sizes.is_empty() {
         return Ok(());
@@ -261,24 +258,31 @@ fn idle(options: &Options, files: usize, servers: &mut [Server]) -> Result<()> {
     // Memory doesn't depend on where the database is.
     for server in servers.iter_mut().filter(|server| server.kind != Kind::Memory) {
         for size in &sizes {
-            server.register(*size)?;
-            server.restart()?;
-            let base = accounting::resident(server.pid())?;
-            let start = Instant::now();
-            let crowd = server.crowd(*size, &Goal::Direct, MANY_AT_ONCE)?;
-            let rate = *size as f64 / start.elapsed().as_secs_f64();
-            std::thread::sleep(Duration::from_secs(1));
-            let each = (accounting::resident(server.pid())? - base) as f64 / *size as f64;
-            drop(crowd);
-            table.row(vec![
-                server.kind.title().to_owned(),
-                size.to_string(),
-                short(base as f64 / 1024.0),
-                short(each),
-                short(rate),
-            ]);
+            let title = server.kind.title();
+            match idle_at(server, *size) {
+                Ok(figures) => {
+                    let figures = figures.map(short);
+                    table.row([title.to_owned(), size.to_string()].into_iter().chain(figures).collect());
+                }
+                Err(error) if server.kind.is_peer() => println!("{title} at {size} is left out: {error:#}\n"),
+                Err(error) => return Err(error),
+            }
         }
     }
     table.print();
     Ok(())
+}
+
+/// MiB without connections, KiB for each, logins a second.
+fn idle_at(server: &mut Server, size: usize) -> Result<[f64; 3]> {
+    server.register(size)?;
+    server.restart()?;
+    let base = accounting::resident(server.pid())? as f64;
+    let start = Instant::now();
+    let crowd = server.crowd(size, &Goal::Direct)?;
+    let rate = size as f64 / start.elapsed().as_secs_f64();
+    std::thread::sleep(Duration::from_secs(1));
+    let each = (accounting::resident(server.pid())? as f64 - base) / size as f64;
+    drop(crowd);
+    Ok([base / 1024.0, each, rate])
 }

@@ -87,6 +87,17 @@ impl Kind {
         matches!(self, Self::Mosquitto | Self::Ngircd | Self::Inspircd)
     }
 
+    /// How many connections are made at once.
+    const fn at_once(self) -> usize {
+        match self {
+            // With more it nearly stands still, and drops some.
+            Self::Ngircd => 4,
+            // It looks at those who wait to come in once a second only.
+            Self::Inspircd => 250,
+            _ => AT_ONCE,
+        }
+    }
+
     /// Whether a sender receives its own messages to a room.
     #[must_use]
     pub const fn echoes(self) -> bool {
@@ -165,13 +176,17 @@ impl Server {
         })
     }
 
-    /// Clients that have reached their goal, of whom so many were on their way at once.
+    /// Clients that have reached their goal.
     ///
     /// # Errors
     /// One of them failed.
-    pub fn crowd(&self, clients: usize, goal: &Goal, at_once: usize) -> Result<Crowd> {
+    pub fn crowd(&self, clients: usize, goal: &Goal) -> Result<Crowd> {
         let mut crowd = Crowd::new()?;
-        crowd.gather(self.address, (0..clients).map(|number| self.client(number, goal.clone())), at_once)?;
+        crowd.gather(
+            self.address,
+            (0..clients).map(|number| self.client(number, goal.clone())),
+            self.kind.at_once(),
+        )?;
         Ok(crowd)
     }
 

@@ -81,7 +81,10 @@ impl<P: Protocol> Tls<P> {
             match self.stream.ssl_read(&mut part) {
                 Ok(0) => return Ok(()),
                 Ok(read) => self.plain.extend_from_slice(&part[..read]),
-                Err(error) if error.code() == ErrorCode::WANT_READ => return Ok(()),
+                // After the peer's goodbye the socket ends too; what came before it may say why.
+                Err(error) if matches!(error.code(), ErrorCode::WANT_READ | ErrorCode::ZERO_RETURN) => {
+                    return Ok(());
+                }
                 Err(error) => return Err(error.into()),
             }
         }
