@@ -12,6 +12,9 @@ use super::wire::Wire;
 use crate::pair::party::{End, twin};
 use crate::pair::setup::Seeded;
 
+/// Steps without room that are compared with one that has it: that may cost two handshakes each.
+const MOST_COMPARED: usize = 2;
+
 /// How a connection ended.
 type Outcome = Result<Closed, Error>;
 
@@ -39,6 +42,8 @@ pub struct Tested<'m, R: Side, S: Suite> {
     closes: Option<CloseReason>,
     /// Steps that did something.
     steps: usize,
+    /// Steps that needed room.
+    asked: usize,
 }
 
 /// What a call finds.
@@ -63,6 +68,7 @@ impl<'m, R: Side, S: Recorded> Tested<'m, R, S> {
             tickets: Vec::new(),
             closes: None,
             steps: 0,
+            asked: 0,
         }
     }
 
@@ -177,6 +183,10 @@ impl<'m, R: Side, S: Recorded> Tested<'m, R, S> {
     fn check_goes_on(&mut self, earlier: Conn<R, S>, received: &[u8]) {
         let again = self.call(|conn, rx, io| conn.step(rx, io));
         assert!(matches!(again, Ok(Step::NeedOutput(_))), "{again:?} without room");
+        self.asked += 1;
+        if self.asked > MOST_COMPARED {
+            return;
+        }
         let (now, ended) = (self.now, self.end.rx.ended());
         let rng = &self.end.rng;
         let later = with_room(twin(&self.conn), self.end.rx.unconsumed(), ended, rng.clone(), now);
