@@ -36,7 +36,8 @@ fn ephemeral(said: &[u8]) -> Option<Vec<u8>> {
     message.get(24..24 + len).map(<[u8]>::to_vec)
 }
 
-/// Red if the ephemeral key depends on the stored counter alone: the restored home takes the same numbers again.
+/// Red if neither random numbers nor the counter, which begins with the time, enter the ephemeral key: either keeps it
+/// from being used again, and nothing of both comes from the restored home.
 #[test]
 fn attack_20_a_restored_home_uses_no_key_twice_and_loses_nothing() {
     let host = Host::start(PROGRAMS);
