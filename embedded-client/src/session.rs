@@ -282,7 +282,10 @@ impl Session {
                 let pause = Millis::from(refused.retry_after.clamp(1, 3600)).saturating_mul(1000);
                 self.hold = Some(now.saturating_add(pause));
             }
-            Code::NotMember if self.joined != Some(number) => {
+            // A JOIN makes a room that is missing.
+            Code::NotMember | Code::NotFound
+                if self.joined != Some(number) && inner.state.is_for_room(number) =>
+            {
                 self.joined = Some(number);
                 self.due.join = Some(number);
             }

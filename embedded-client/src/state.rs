@@ -10,6 +10,7 @@ use sordino_core::bytes::Secret;
 use sordino_core::config::MAX_USERNAME;
 use sordino_core::identity::{Fingerprint, Pin, ServerKey};
 use sordino_core::messages::{MessageId, Send};
+use sordino_core::name::Target;
 use sordino_core::suite::{PublicKey, SecretKey, Suite};
 use sordino_core::wire::{Field, Overflow, Reader, Writer};
 
@@ -20,7 +21,9 @@ const ESSENTIALS: usize = 2_048;
 /// Smallest block, in bytes.
 const SMALLEST: usize = 4_096;
 /// number (4) ‖ id (16) ‖ target (at most 34) ‖ format (1) ‖ body with its length (2)
-pub(crate) const OUTGOING: usize = 4 + 16 + 34 + 1 + 2 + MAX_TEXT;
+pub(crate) const OUTGOING: usize = HEAD + 1 + 2 + MAX_TEXT;
+/// Its front: number, id and target.
+const HEAD: usize = 4 + 16 + 34;
 
 const _: () = assert!(OUTGOING <= MAX_BODY);
 
@@ -368,6 +371,20 @@ impl<F: Storage> State<F> {
             }
         }
         None
+    }
+
+    /// Whether a message goes to a room.
+    pub fn is_for_room(&mut self, number: u32) -> bool {
+        let mut head = [0; HEAD];
+        matches!(self.target(number, &mut head), Some(Target::Room(_)))
+    }
+
+    fn target<'o>(&mut self, number: u32, head: &'o mut [u8; HEAD]) -> Option<Target<'o>> {
+        let entry = *self.index.outbox.iter().flatten().find(|e| e.number == number)?;
+        let mut input = Reader::new(self.journal.read(entry.place, head).ok()?);
+        let _number = u32::decode(&mut input).ok()?;
+        let _id = MessageId::decode(&mut input).ok()?;
+        Target::decode(&mut input).ok()
     }
 
     /// How many messages are on their way.

@@ -255,8 +255,12 @@ impl Link {
             }
             Event::Message(Message::Send(send)) => {
                 let time = 1_700_000_000_000;
-                if matches!(send.target, Target::Room(_)) && !world.joined {
-                    Message::Refused(Refused { id: send.id, code: Code::NotMember, retry_after: 0 })
+                if let Target::Room(room) = send.target
+                    && !world.joined
+                {
+                    // This one exists; others are made by a JOIN.
+                    let code = if room.as_str() == "greenhouse" { Code::NotMember } else { Code::NotFound };
+                    Message::Refused(Refused { id: send.id, code, retry_after: 0 })
                 } else {
                     let known = world.accepted.iter().position(|(id, _)| *id == send.id);
                     let number = known.unwrap_or_else(|| {
