@@ -11,7 +11,7 @@ use sordino_server::{
     config::Limits,
     hub::{Outgoing, RoomChange, Signal},
 };
-use sqlx::{Connection as _, Executor as _, SqliteConnection, sqlite::SqliteConnectOptions};
+use sqlx::{AssertSqlSafe, Connection as _, Executor as _, SqliteConnection, sqlite::SqliteConnectOptions};
 use tempfile::tempdir;
 
 #[test]
@@ -373,13 +373,18 @@ fn nothing_is_acknowledged_that_the_disk_refused() {
         bob.receive().await;
         let options = SqliteConnectOptions::new().filename(dir.path().join("sordino.db"));
         let mut other = SqliteConnection::connect_with(&options).await.unwrap();
-        let broken =
-            "CREATE TRIGGER broken BEFORE INSERT ON sent BEGIN SELECT RAISE(ABORT, 'disk full'); END";
-        other.execute(broken).await.unwrap();
+        // Messages and what was acknowledged are stored apart.
+        for (name, event) in [("messages", "INSERT ON sent"), ("cursors", "UPDATE ON devices")] {
+            let broken =
+                format!("CREATE TRIGGER {name} BEFORE {event} BEGIN SELECT RAISE(ABORT, 'disk full'); END");
+            other.execute(AssertSqlSafe(broken)).await.unwrap();
+        }
         bob.acknowledge();
         assert_eq!(alice.send("@bob", id(2), "two").await, Err(Code::Unavailable));
         assert!(bob.receive().await.is_empty());
-        other.execute("DROP TRIGGER broken").await.unwrap();
+        bench.hub.flush().await;
+        assert_eq!(bench.reader.count().await.unwrap(), 1, "the acknowledgement could not be stored");
+        other.execute("DROP TRIGGER messages; DROP TRIGGER cursors").await.unwrap();
         assert!(alice.send("@bob", id(2), "two").await.is_ok(), "the same id, again");
         assert_eq!(bob.receive().await, ["two"]);
         bench.hub.flush().await;

@@ -30,7 +30,7 @@ const BUSY: usize = 4;
 const GATHER: Duration = Duration::from_millis(1);
 /// Acknowledgements alone aren't urgent: lost ones are only given again.
 const UNSAVED: Duration = Duration::from_millis(100);
-/// What a client is asked to wait when the disk refuses, in seconds.
+/// What a client is asked to wait when the disk refuses, and what isn't urgent waits too, in seconds.
 const RETRY: u32 = 5;
 
 /// JOIN or LEAVE.
@@ -254,6 +254,7 @@ impl Committer {
         self.hub.state().drain_unsaved(&mut batch);
         if self.commit(&batch).await.is_err() {
             self.hub.state().restore_unsaved(&mut batch);
+            self.save_at = Some(Instant::now() + Duration::from_secs(RETRY.into()));
         }
     }
 

@@ -9,7 +9,7 @@ use cortex_m_rt::entry;
 use cortex_m_semihosting::{debug, hprintln};
 use sordino_core::bytes::Bytes;
 use sordino_core::config::Timeouts;
-use sordino_core::dh::Group;
+use sordino_core::dh::{Group, SMALL};
 use sordino_core::entropy::Entropy;
 use sordino_core::identity::{ServedSuite, ServerIdentity, StaticKey, Trust};
 use sordino_core::key_request::KeyRequest;
@@ -216,14 +216,23 @@ fn exponents<G: Group>(suite: u8) {
     ones.as_mut().fill(0xff);
     let mut random = G::Exponent::zeroed();
     let _never_fails = Counter(9).fill(random.as_mut());
+    let mut random_too = G::Exponent::zeroed();
+    let _never_fails = Counter(10).fill(random_too.as_mut());
     for (name, exponent) in [("zeros", &mut zeros), ("random", &mut random), ("ones", &mut ones)] {
         exponent.as_mut()[0] |= 0x80;
         let (base, own) = cost(|| G::generator_power(black_box(exponent)));
         let (power, any) = cost(|| G::power(black_box(&base), black_box(exponent)));
         black_box(power);
+        let mut shared = [G::Public::zeroed(), G::Public::zeroed()];
+        let (_, two) = cost(|| {
+            let exponents = [black_box(&*exponent), black_box(&random_too)];
+            G::powers::<SMALL>(black_box(&base), exponents, shared.each_mut());
+        });
+        black_box(shared);
         hprintln!("suite {} power of 2, exponent {} instructions {}", suite, name, own.instructions);
         hprintln!("suite {} power, exponent {} instructions {}", suite, name, any.instructions);
         hprintln!("suite {} power, exponent {} stack {}", suite, name, any.stack);
+        hprintln!("suite {} two powers, exponent {} instructions {}", suite, name, two.instructions);
     }
 }
 
