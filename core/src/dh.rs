@@ -2,9 +2,8 @@
 
 use crate::bytes::{Bytes, Secret};
 use crate::entropy::Entropy;
-use crate::error::{Error, PeerFault};
+use crate::error::{Error, Misuse, PeerFault};
 use crate::power;
-pub use crate::power::{FAST, SMALL};
 use core::fmt;
 use core::marker::PhantomData;
 use crypto_bigint::modular::{ConstMontyForm, ConstMontyParams};
@@ -24,16 +23,29 @@ pub trait Group: Copy + fmt::Debug + Eq + Send + Sync + 'static {
     /// Whether the Jacobi symbol of `y` is 1. Variable time: `y` is public.
     fn is_residue(y: &Self::Public) -> bool;
 
-    /// base^exponent mod p. Constant time in both.
-    fn power(base: &Self::Public, exponent: &Self::Exponent) -> Self::Public;
+    /// Bytes of scratch that [`Self::power`] and [`Self::powers`] need.
+    const LEAST_SCRATCH: usize;
+    /// Bytes of scratch with which they are fastest.
+    const MOST_SCRATCH: usize;
 
-    /// base^a and base^b mod p, for little more than one of them. Constant time in all three. `BUCKETS`: [`SMALL`]
-    /// or [`FAST`].
-    fn powers<const BUCKETS: usize>(
+    /// Puts base^exponent mod p into `result`. Constant time in both. The table of powers stands in `scratch`, which
+    /// may hold anything; what was used of it is erased.
+    ///
+    /// `None`, with nothing done, below [`Self::LEAST_SCRATCH`].
+    fn power(
+        base: &Self::Public,
+        exponent: &Self::Exponent,
+        result: &mut Self::Public,
+        scratch: &mut [u8],
+    ) -> Option<()>;
+
+    /// Puts base^a and base^b mod p into `results`, for little more than one of them. As [`Self::power`].
+    fn powers(
         base: &Self::Public,
         exponents: [&Self::Exponent; 2],
         results: [&mut Self::Public; 2],
-    );
+        scratch: &mut [u8],
+    ) -> Option<()>;
 
     /// 2^exponent mod p. Constant time.
     fn generator_power(exponent: &Self::Exponent) -> Self::Public;
@@ -54,7 +66,7 @@ const_monty_params!(
 );
 
 /// 2^(2^64), 2^(2^128) and 2^(2^192) mod p, and their products.
-static TEETH_2048: [ConstMontyForm<Modulus2048, { U2048::LIMBS }>; 7] = power::teeth([
+static TEETH_2048: [[power::Cell; U2048::LIMBS]; 7] = power::teeth::<Modulus2048, _>([
     U2048::from_be_hex(
         "21B2CFD65D1182EE00972DEDD284458B62E52861D25EB28BECF720716198D72D590EDBB5C36AE3B7DA49748B68CBD58B5C44A7766470AC64770F5A69F05887696270F726AF13418680A970898C9800393EDB5C4F748D3FEA6886375A4995303443246FF6C628F30208914A2516E5993BECB993B71360F68F201C9E8BA941B7EC71DC934E373D9A73440B122FB35B9E9787A9BD870D9C5838472620156D194C0EE5C9C788B2DD9137B5A339A72E00C5620315B17623348BA3042E8B90BEE0BCC97FEB9E8AC0AD897FAF637B027CB2BE41B5B93A1F67A75F04754E53A208015BC576FB4812B8E71169BAE1AA285152372635C835C2583A24092890B7595DED1F70",
     ),
@@ -67,7 +79,7 @@ static TEETH_2048: [ConstMontyForm<Modulus2048, { U2048::LIMBS }>; 7] = power::t
 ]);
 
 /// 2^(2^80), 2^(2^160) and 2^(2^240) mod p, and their products.
-static TEETH_3072: [ConstMontyForm<Modulus3072, { U3072::LIMBS }>; 7] = power::teeth([
+static TEETH_3072: [[power::Cell; U3072::LIMBS]; 7] = power::teeth::<Modulus3072, _>([
     U3072::from_be_hex(
         "CFE278A79E579AE63343957520315D29D49A2B4F7C16DC52881BAFAD3E930B9814CA64FA2EFC2481826F69FB8D21A24AFD763E765522A25D515319C3912DD766C16781E8C728D5E12B95CF9FEAD1B451C3AEA57C7112CF5091061A2B9D81C389F4EC08539A3DE4F4D3CE85B3B070E0CCBD7797A35DC2AA0DA211C8FCA7B5E641FDD3BCA5A600155DBC1550941B79650882E91989D2E428FBAD87060314E331029BF8FAEF9DC1920DFC408E0AD357EB5AE65B1BC38E232EBA29E09B3685E375ED6421F3715F7B0C2D2909CEE4B9519B6BC52D00884E68AE97AA462ABB40216EF6D6029076A53C247996C2862F162814DD4BC227FA604D700981E69306D2922B23558BDD523857142A0FCD502583C4688B2990BD46DA955516318501E7108BD41EC15A079FF793513B648A0EFA1ACE100734BBC4A2DAB28CBDC6EF3E19232FC836CA5F5AB2E9CB2DC3E7F8B30F784621F2DD5095C5D298AAD3EC04EB0E9DC3C84D99A3D91AE77F1FD55189E58493FEC495B298F38CEA13E7A989CB96BABC678703",
     ),
@@ -108,26 +120,35 @@ macro_rules! group {
                 jacobi_is_one($uint::from_be_slice(y), *$modulus::PARAMS.modulus().as_ref())
             }
 
-            fn power(base: &Self::Public, exponent: &Self::Exponent) -> Self::Public {
+            const LEAST_SCRATCH: usize = power::least_scratch::<{ $uint::LIMBS }>();
+            const MOST_SCRATCH: usize = power::most_scratch::<{ $uint::LIMBS }>();
+
+            fn power(
+                base: &Self::Public,
+                exponent: &Self::Exponent,
+                result: &mut Self::Public,
+                scratch: &mut [u8],
+            ) -> Option<()> {
                 let mut form = Self::enter(base);
-                power::of(&mut form, exponent);
-                let mut result = [0; $len];
-                Self::leave(&mut form, &mut result);
-                result
+                power::of(&mut form, exponent, scratch)?;
+                Self::leave(&mut form, result);
+                Some(())
             }
 
             // In its caller's frame, also when there are several callers: one of its own costs a board 350 bytes of stack.
             #[inline(always)]
-            fn powers<const BUCKETS: usize>(
+            fn powers(
                 base: &Self::Public,
                 [a, b]: [&Self::Exponent; 2],
                 [to_a, to_b]: [&mut Self::Public; 2],
-            ) {
+                scratch: &mut [u8],
+            ) -> Option<()> {
                 let mut first = Self::enter(base);
                 let mut second = ConstMontyForm::ONE;
-                power::both::<_, _, BUCKETS>(&mut first, &mut second, a, b);
+                Self::both(&mut first, &mut second, a, b, scratch)?;
                 Self::leave(&mut first, to_a);
                 Self::leave(&mut second, to_b);
+                Some(())
             }
 
             fn generator_power(exponent: &Self::Exponent) -> Self::Public {
@@ -141,6 +162,18 @@ macro_rules! group {
 
         // Apart from the exponentiation, so that their temporaries don't stand below it on the stack.
         impl $name {
+            /// Of this crate's own build, whoever calls: optimised also where its caller isn't.
+            #[inline(never)]
+            fn both(
+                first: &mut ConstMontyForm<$modulus, { $uint::LIMBS }>,
+                second: &mut ConstMontyForm<$modulus, { $uint::LIMBS }>,
+                a: &[u8],
+                b: &[u8],
+                scratch: &mut [u8],
+            ) -> Option<()> {
+                power::both(first, second, a, b, scratch)
+            }
+
             /// Enters the Montgomery form.
             #[inline(never)]
             fn enter(value: &[u8; $len]) -> ConstMontyForm<$modulus, { $uint::LIMBS }> {
@@ -259,9 +292,9 @@ impl<G: Group> SecretKey<G> {
     /// An exponent from [`Self::LEN`] stored bytes, clamped again.
     ///
     /// # Errors
-    /// [`crate::error::Misuse::Parameter`] for another length.
+    /// [`Misuse::Parameter`] for another length.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, Error> {
-        let exponent = G::Exponent::copy_of(bytes).ok_or(Error::Misuse(crate::error::Misuse::Parameter))?;
+        let exponent = G::Exponent::copy_of(bytes).ok_or(Error::Misuse(Misuse::Parameter))?;
         Ok(Self::clamp(Secret::new(exponent)))
     }
 
@@ -285,24 +318,34 @@ impl<G: Group> SecretKey<G> {
         PublicKey(G::generator_power(self.exponent.array()))
     }
 
-    /// Y^x: one exponentiation.
-    pub fn agree(&self, peer: &PublicKey<G>) -> Secret<G::Public> {
-        Secret::new(G::power(&peer.0, self.exponent.array()))
+    /// Y^x: one exponentiation. `scratch` has [`Group::LEAST_SCRATCH`] bytes, and up to [`Group::MOST_SCRATCH`] make
+    /// it faster; it may hold anything, and what was used of it is erased.
+    ///
+    /// # Errors
+    /// [`Misuse::BufferTooSmall`].
+    pub fn agree(&self, peer: &PublicKey<G>, scratch: &mut [u8]) -> Result<Secret<G::Public>, Error> {
+        let mut shared = Secret::zeroed();
+        G::power(&peer.0, self.exponent.array(), shared.array_mut(), scratch).ok_or(TOO_SMALL)?;
+        Ok(shared)
     }
 
-    /// Y^x of this key and of another: `BUCKETS` as in [`Group::powers`].
-    pub(crate) fn agree_both<const BUCKETS: usize>(
+    /// Y^x of this key and of another; as [`Self::agree`].
+    pub(crate) fn agree_both(
         &self,
         other: &Self,
         peer: &PublicKey<G>,
-    ) -> [Secret<G::Public>; 2] {
+        scratch: &mut [u8],
+    ) -> Result<[Secret<G::Public>; 2], Error> {
         let mut shared = [Secret::zeroed(), Secret::zeroed()];
         let [first, second] = shared.each_mut();
         let results = [first.array_mut(), second.array_mut()];
-        G::powers::<BUCKETS>(&peer.0, [self.exponent.array(), other.exponent.array()], results);
-        shared
+        G::powers(&peer.0, [self.exponent.array(), other.exponent.array()], results, scratch)
+            .ok_or(TOO_SMALL)?;
+        Ok(shared)
     }
 }
+
+const TOO_SMALL: Error = Error::Misuse(Misuse::BufferTooSmall);
 
 impl<G: Group> fmt::Debug for SecretKey<G> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

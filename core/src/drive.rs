@@ -96,7 +96,8 @@ where
 {
     /// Takes the two halves of a stream and memory for the buffers: the announced max record and
     /// [`crate::config::RECORD_OVERHEAD`] for receiving, and as much plus
-    /// [`crate::config::CONTROL_RECORD`] for sending; each at least 2,048 bytes.
+    /// [`crate::config::CONTROL_RECORD`] for sending; each at least 2,048 bytes. The powers of a handshake use the
+    /// send buffer too: they are fastest from [`crate::dh::Group::MOST_SCRATCH`] bytes on.
     pub const fn new(reader: R, writer: W, rx: &'b mut [u8], tx: &'b mut [u8], clock: C, rng: G) -> Self {
         Self {
             reader,

@@ -32,6 +32,11 @@ impl Io<'_, '_> {
         Ok(self.tx.room(needed).err())
     }
 
+    /// The free part of the output, for use until something is put there. It is not to be written, and holds nothing.
+    pub(crate) fn scratch(&mut self) -> &mut [u8] {
+        self.tx.room(0).unwrap_or_default()
+    }
+
     /// Appends what `write` writes to the output. [`Self::no_room`] has seen to the room.
     pub(crate) fn put(
         &mut self,

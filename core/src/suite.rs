@@ -50,6 +50,11 @@ pub const fn dh_len<S: Suite>() -> usize {
     <S::Group as Group>::Public::LEN
 }
 
+/// Bytes of free output without which no step of a handshake is taken: the table of an exponentiation stands there.
+pub(crate) const fn least_scratch<S: Suite>() -> usize {
+    <S::Group as Group>::LEAST_SCRATCH
+}
+
 /// Bytes of a tag.
 pub const fn tag_len<S: Suite>() -> usize {
     S::Key::LEN

@@ -3,7 +3,7 @@
 
 use crypto_bigint::modular::{FixedMontyForm, FixedMontyParams};
 use crypto_bigint::{JacobiSymbol, Odd, U256, U320, U2048, U3072};
-use sordino_core::dh::{FAST, Ffdhe2048, Ffdhe3072, Group, SMALL};
+use sordino_core::dh::{Ffdhe2048, Ffdhe3072, Group};
 
 /// Not random: a counter through SplitMix64.
 fn fill(state: &mut u64, out: &mut [u8]) {
@@ -14,7 +14,7 @@ fn fill(state: &mut u64, out: &mut [u8]) {
     }
 }
 
-/// All zeros, one, the clamped extremes, a run of each digit of a window, and some without pattern.
+/// All zeros, one, the clamped extremes, a run of each digit of the widest window, and some without pattern.
 fn exponents<const N: usize>() -> Vec<[u8; N]> {
     let mut one = [0; N];
     one[N - 1] = 1;
@@ -23,8 +23,8 @@ fn exponents<const N: usize>() -> Vec<[u8; N]> {
     let mut highest = [0xff; N];
     highest[N - 1] = 0xfe;
     let mut all = vec![[0; N], one, lowest, highest, [0xff; N]];
-    all.extend((1..8).map(|digit: u8| {
-        let bits = (0..8 * N).map(|bit| (digit >> (bit % 3)) & 1);
+    all.extend((1..16).map(|digit: u8| {
+        let bits = (0..8 * N).map(|bit| (digit >> (bit % 4)) & 1);
         let mut number = [0; N];
         bits.enumerate().for_each(|(bit, value)| number[N - 1 - bit / 8] |= value << (bit % 8));
         number
@@ -52,23 +52,43 @@ macro_rules! agrees {
             two[$len - 1] = 2;
             top[$len - 1] -= 2;
             fill(&mut 7, &mut any[1..]);
-            for exponent in exponents::<$exponent_len>() {
+            // Below, at and above what the tables of 3, 7 and 15 entries take, at any alignment and never clean.
+            let sizes = [3, 4, 7, 14, 15, 20].map(|entries| entries * $len);
+            let (mut memory, mut more) = (vec![0; 21 * $len], vec![0; 21 * $len]);
+            let power = |base: &[u8; $len], exponent: &[u8; $exponent_len], scratch: &mut [u8]| {
+                scratch.fill(0xff);
+                let mut power = [0xff; $len];
+                $group::power(base, exponent, &mut power, scratch).unwrap();
+                assert!(scratch.iter().all(|&byte| byte == 0 || byte == 0xff), "a table is left");
+                power
+            };
+            for (turn, exponent) in exponents::<$exponent_len>().iter().enumerate() {
+                let scratch = &mut memory[turn % 9..][..sizes[turn % 6]];
                 for base in [&two, &top, &any] {
-                    let power = $group::power(base, &exponent);
-                    assert_eq!($uint::from_be_slice(&power), reference(base, &exponent), "{exponent:x?}");
+                    let power = power(base, exponent, scratch);
+                    assert_eq!($uint::from_be_slice(&power), reference(base, exponent), "{exponent:x?}");
                 }
-                let other = exponents::<$exponent_len>()[exponent[3] as usize % 5];
-                let each = [$group::power(&any, &exponent), $group::power(&any, &other)];
-                let (mut small, mut fast) = ([[0; $len]; 2], [[0; $len]; 2]);
-                $group::powers::<SMALL>(&any, [&exponent, &other], small.each_mut());
-                $group::powers::<FAST>(&any, [&exponent, &other], fast.each_mut());
-                assert_eq!([small, fast], [each, each], "{exponent:x?}");
+                let other = &exponents::<$exponent_len>()[exponent[3] as usize % 5];
+                let each = [power(&any, exponent, scratch), power(&any, other, scratch)];
+                for size in sizes {
+                    let scratch = &mut more[turn % 9..][..size];
+                    scratch.fill(0xff);
+                    let mut both = [[0xff; $len]; 2];
+                    $group::powers(&any, [exponent, other], both.each_mut(), scratch).unwrap();
+                    assert_eq!(both, each, "{exponent:x?}");
+                    assert!(scratch.iter().all(|&byte| byte == 0 || byte == 0xff), "a bucket is left");
+                }
                 assert_eq!(
-                    $group::generator_power(&exponent),
-                    $group::power(&two, &exponent),
+                    $group::generator_power(exponent),
+                    power(&two, exponent, scratch),
                     "{exponent:x?}"
                 );
             }
+            let short = &mut memory[..$group::LEAST_SCRATCH - 1];
+            let mut untouched = [[7; $len]; 2];
+            assert_eq!($group::power(&any, &[0xff; $exponent_len], &mut untouched[0], short), None);
+            assert_eq!($group::powers(&any, [&[0xff; $exponent_len]; 2], untouched.each_mut(), short), None);
+            assert_eq!(untouched, [[7; $len]; 2]);
         }
     };
 }

@@ -17,17 +17,17 @@ mod timers;
 
 use crate::buf::RxBuf;
 use crate::bytes::Bytes;
-use crate::config::{CONTROL_RECORD, HEADER_LEN, MAX_AUTH_FAILURES, Millis, Timeouts};
+use crate::config::{HEADER_LEN, MAX_AUTH_FAILURES, Millis, Timeouts};
 use crate::error::{Deadline, Error, ErrorCode, Misuse, PeerFault, SendError};
 use crate::event::{Answer, AnswerError, Closed, Event, EventId, Peer, Step, Ticket};
 use crate::handshake::client::{ClientConfig, ClientHandshake, ServerHello};
-use crate::handshake::server::{ERROR_LEN, ServerConfig, ServerHandshake};
-use crate::handshake::{Handshake, Header, Kind, Outcome};
+use crate::handshake::server::{ServerConfig, ServerHandshake};
+use crate::handshake::{Finished, Handshake, Header, Kind, Outcome};
 use crate::identity::StaticKey;
 use crate::io::Io;
 use crate::messages::{AuthResult, CloseReason, Message, Phase};
 use crate::record::Direction;
-use crate::suite::{Suite, Suite1, Suite2, SuiteList};
+use crate::suite::{Suite, Suite1, Suite2, SuiteList, least_scratch};
 use crate::wire::{Malformed, Overflow, Writer};
 use core::ops::Range;
 use open::{Open, Received, is_auth, is_close};
@@ -220,6 +220,8 @@ impl<R: Role, S: Suite> Conn<R, S> {
     ///
     /// # Errors
     /// The connection is over; see the module's call contract.
+    // Apart, so that firmware that calls it in several places has it once.
+    #[inline(never)]
     pub fn step(&mut self, rx: &mut RxBuf<'_>, io: &mut Io<'_, '_>) -> Result<Step, Error> {
         if self.lent.unanswered
             && let Err(error) = self.refuse(io)
@@ -349,11 +351,13 @@ impl<R: Role, S: Suite> Conn<R, S> {
         }
     }
 
+    // Apart, so that its states don't stand on the stack below every record.
+    #[inline(never)]
     fn step_handshake(&mut self, rx: &mut RxBuf<'_>, io: &mut Io<'_, '_>) -> Result<Step, Error> {
         let Stage::Handshake(state) = &mut self.stage else { return Err(Error::Misuse(Misuse::Stale)) };
-        // Behind what the state writes: an ERROR that refuses, or the CLOSE that may follow the handshake.
-        let reserve = ERROR_LEN.max(CONTROL_RECORD);
-        if let Some(room) = io.no_room(state.room().saturating_add(reserve))? {
+        // What the state writes, and the CLOSE that may follow it, take less room than the powers before.
+        let needed = least_scratch::<S>();
+        if let Some(room) = io.no_room(needed)? {
             return Ok(Step::NeedOutput(room));
         }
         let total = match state.expects() {
@@ -376,11 +380,17 @@ impl<R: Role, S: Suite> Conn<R, S> {
                 Ok(self.lend(Lend::Admit, 0, ephemeral, 0))
             }
             Outcome::Done { finished, peer } => {
-                self.stage = Stage::Open(Open::new::<R>(&finished));
-                self.timers.established(io.now);
+                self.open(&finished, io.now);
                 Ok(self.lend(Lend::Established, 0, peer, total))
             }
         }
+    }
+
+    // Apart, so that the keys of the records don't stand on the stack below the powers.
+    #[inline(never)]
+    fn open(&mut self, finished: &Finished<S>, now: Millis) {
+        self.stage = Stage::Open(Open::new::<R>(finished));
+        self.timers.established(now);
     }
 
     fn step_record(&mut self, rx: &mut RxBuf<'_>, io: &mut Io<'_, '_>) -> Result<Step, Error> {

@@ -6,7 +6,6 @@ use super::{
 };
 use super::{Handshake, Outcome};
 use crate::config::HEADER_LEN;
-use crate::dh::SMALL;
 use crate::error::{Error, Misuse, PeerFault};
 use crate::identity::{ServerKey, gate_key};
 use crate::io::Io;
@@ -69,13 +68,6 @@ impl<S: Suite> Handshake<S> for ClientHandshake<S> {
         }
     }
 
-    fn room(&self) -> usize {
-        HEADER_LEN.saturating_add(match self {
-            Self::Start(_) => message1_len::<S>(),
-            Self::Wait2(_) => message3_len::<S>(),
-        })
-    }
-
     fn handle(&mut self, message: &mut [u8], io: &mut Io<'_, '_>) -> Result<Outcome<Self, S>, Error> {
         match self {
             Self::Start(start) => start.send(io).map(|wait| Outcome::Continue(Self::Wait2(wait))),
@@ -99,7 +91,7 @@ impl<S: Suite> Start<S> {
         state.mix_hash(&[&header]);
         state.mix_hash(&[gate]);
         state.mix_hash(&[e_public.as_bytes()]);
-        let mut keys = state.mix_key(e.agree(server.public()).expose());
+        let mut keys = state.mix_key(e.agree(server.public(), io.scratch())?.expose());
 
         io.put(|out| {
             out.put(&header)?;
@@ -130,7 +122,8 @@ impl<S: Suite> Wait2<S> {
         let server_e = public::<S>(re)?;
         self.state.mix_hash(&[header]);
         self.state.mix_hash(&[re]);
-        let [mut keys, mut next_keys] = self.state.mix_both::<SMALL>(&self.e, &self.device, &server_e);
+        let [mut keys, mut next_keys] =
+            self.state.mix_both(&self.e, &self.device, &server_e, io.scratch())?;
         let payload = self.state.decrypt_and_hash(&mut keys, payload, PAYLOAD2)?;
         let peer = Offer::decode(payload.first_chunk().ok_or(LENGTH)?)?;
         self.offer.check_suite::<S>(&peer)?;

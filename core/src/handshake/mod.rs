@@ -10,13 +10,13 @@ mod symmetric;
 pub(crate) use symmetric::{HandshakeKeys, Symmetric};
 
 use crate::bytes::{Bytes, Secret};
-use crate::config::{HEADER_LEN, MAX_RECORD, MIN_RECORD, VERSION};
+use crate::config::{CONTROL_RECORD, HEADER_LEN, MAX_RECORD, MIN_RECORD, VERSION};
 use crate::dh::Group;
 use crate::entropy::Entropy;
 use crate::error::{Error, Mismatch, Misuse, PeerFault};
 use crate::io::Io;
 use crate::kdf;
-use crate::suite::{SecretKey, Suite, SuiteList, dh_len, tag_len};
+use crate::suite::{SecretKey, Suite, Suite1, Suite2, SuiteList, dh_len, least_scratch, tag_len};
 use core::ops::Range;
 
 const MAGIC: [u8; 2] = *b"SO";
@@ -196,9 +196,20 @@ pub(crate) fn public<S: Suite>(bytes: &[u8]) -> Result<crate::suite::PublicKey<S
     crate::suite::PublicKey::<S>::from_bytes(bytes)
 }
 
-const _: () =
-    assert!(message3_len::<crate::suite::Suite2>() + HEADER_LEN <= crate::config::MAX_HANDSHAKE_LEN);
-const _: () = assert!(<[u8; 384] as Bytes>::LEN == dh_len::<crate::suite::Suite2>());
+const _: () = assert!(message3_len::<Suite2>() + HEADER_LEN <= crate::config::MAX_HANDSHAKE_LEN);
+const _: () = assert!(<[u8; 384] as Bytes>::LEN == dh_len::<Suite2>());
+
+/// Whether [`least_scratch`] has room for each message of the handshake, and for what may stand behind it: an ERROR
+/// that refuses, or a CLOSE.
+const fn fits<S: Suite>() -> bool {
+    let written = [message1_len::<S>(), message2_len::<S>(), message3_len::<S>()];
+    let [first, second, third] = written;
+    let longest = if first > second { first } else { second };
+    let longest = if longest > third { longest } else { third };
+    HEADER_LEN.saturating_add(longest).saturating_add(CONTROL_RECORD) <= least_scratch::<S>()
+}
+
+const _: () = assert!(fits::<Suite1>() && fits::<Suite2>() && server::ERROR_LEN <= CONTROL_RECORD);
 
 /// Where a step of the handshake leads.
 pub enum Outcome<H, S: Suite> {
@@ -216,9 +227,7 @@ pub trait Handshake<S: Suite>: Sized {
     /// The one message that this state accepts and the length of its body; `None`: it acts by itself.
     fn expects(&self) -> Option<(Kind, usize)>;
 
-    /// Bytes that this state writes at most.
-    fn room(&self) -> usize;
-
-    /// Takes the step. The message is whole and has the expected type and length; there is room.
+    /// Takes the step. The message is whole and has the expected type and length; the output has
+    /// [`least_scratch`] free bytes.
     fn handle(&mut self, message: &mut [u8], io: &mut Io<'_, '_>) -> Result<Outcome<Self, S>, Error>;
 }

@@ -7,7 +7,6 @@ use super::{
 use super::{Handshake, Outcome};
 use crate::bytes::Bytes;
 use crate::config::HEADER_LEN;
-use crate::dh::FAST;
 use crate::error::{Error, ErrorCode, Misuse, PeerFault};
 use crate::identity::StaticKey;
 use crate::io::Io;
@@ -79,14 +78,6 @@ impl<S: Suite> Handshake<S> for ServerHandshake<S> {
         })
     }
 
-    fn room(&self) -> usize {
-        match self {
-            Self::Gate(_) => ERROR_LEN,
-            Self::Admitted(_) => HEADER_LEN.saturating_add(message2_len::<S>()),
-            Self::Wait3(_) => 0,
-        }
-    }
-
     fn handle(&mut self, message: &mut [u8], io: &mut Io<'_, '_>) -> Result<Outcome<Self, S>, Error> {
         match self {
             Self::Gate(start) => {
@@ -98,7 +89,7 @@ impl<S: Suite> Handshake<S> for ServerHandshake<S> {
             Self::Admitted(start) => {
                 start.handle(message, io).map(|wait| Outcome::Continue(Self::Wait3(wait)))
             }
-            Self::Wait3(wait) => wait.handle(message),
+            Self::Wait3(wait) => wait.handle(message, io),
         }
     }
 }
@@ -129,7 +120,7 @@ impl<S: Suite> Start<S> {
         self.state.mix_hash(&[gate]);
         self.state.mix_hash(&[re]);
         let e = ephemeral::<S>(io.rng, &self.secret, self.counter)?;
-        let [mut keys, mut next_keys] = self.state.mix_both::<FAST>(&self.secret, &e, &client_e);
+        let [mut keys, mut next_keys] = self.state.mix_both(&self.secret, &e, &client_e, io.scratch())?;
         let payload = self.state.decrypt_and_hash(&mut keys, payload, PAYLOAD1)?;
         let peer = Offer::decode(payload.first_chunk().ok_or(LENGTH)?)?;
         self.offer.check_suite::<S>(&peer)?;
@@ -174,7 +165,7 @@ impl<S: Suite> Start<S> {
 
 impl<S: Suite> Wait3<S> {
     /// One exponentiation: se.
-    fn handle<H>(&mut self, message: &mut [u8]) -> Result<Outcome<H, S>, Error> {
+    fn handle<H>(&mut self, message: &mut [u8], io: &mut Io<'_, '_>) -> Result<Outcome<H, S>, Error> {
         let (header, body) = message.split_at_mut_checked(HEADER_LEN).ok_or(LENGTH)?;
         let (sealed, payload) = body.split_at_mut_checked(static_len::<S>()).ok_or(LENGTH)?;
         self.state.mix_hash(&[header]);
@@ -185,7 +176,7 @@ impl<S: Suite> Wait3<S> {
             return Err(Error::Peer(PeerFault::Handshake));
         }
         let device = public::<S>(device)?;
-        let mut keys = self.state.mix_key(self.e.agree(&device).expose());
+        let mut keys = self.state.mix_key(self.e.agree(&device, io.scratch())?.expose());
         self.state.decrypt_and_hash(&mut keys, payload, PAYLOAD3)?;
         let (to_server, to_client) = self.state.split();
         Ok(Outcome::Done {

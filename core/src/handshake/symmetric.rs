@@ -46,14 +46,15 @@ impl<S: Suite> Symmetric<S> {
     /// the two doesn't matter, because it goes into `h` and not into `ck`. Apart, so that the shared values
     /// don't stand on the stack for longer.
     #[inline(never)]
-    pub fn mix_both<const BUCKETS: usize>(
+    pub fn mix_both(
         &mut self,
         a: &SecretKey<S>,
         b: &SecretKey<S>,
         peer: &PublicKey<S>,
-    ) -> [HandshakeKeys<S>; 2] {
-        let shared = a.agree_both::<BUCKETS>(b, peer);
-        shared.each_ref().map(|shared| self.mix_key(shared.expose()))
+        scratch: &mut [u8],
+    ) -> Result<[HandshakeKeys<S>; 2], Error> {
+        let shared = a.agree_both(b, peer, scratch)?;
+        Ok(shared.each_ref().map(|shared| self.mix_key(shared.expose())))
     }
 
     /// Seals the first `len` bytes of `buf`, which has just room for the result.

@@ -3,7 +3,7 @@
 use crate::taint::{demand_hidden, hidden, show};
 use sordino_core::Suite;
 use sordino_core::bytes::Bytes;
-use sordino_core::dh::{FAST, Group, SMALL};
+use sordino_core::dh::Group;
 use sordino_core::suite::{PublicKey, SecretKey};
 
 /// A secret exponent, of bytes that are neither all equal nor without long runs of a bit.
@@ -30,28 +30,29 @@ pub fn generator_power<S: Suite>() {
 #[inline(never)]
 pub fn power<S: Suite>() {
     let peer = public::<S>(&exponent::<S>(11));
-    let shared = exponent::<S>(5).agree(&peer);
-    demand_hidden(shared.expose());
+    for scratch in scratches::<S>() {
+        let shared = exponent::<S>(5).agree(&peer, &mut vec![0; scratch]).unwrap();
+        demand_hidden(shared.expose());
+    }
+}
+
+/// From the smallest table to the largest.
+fn scratches<S: Suite>() -> [usize; 3] {
+    [<S::Group as Group>::LEAST_SCRATCH, 7 * PublicKey::<S>::LEN, <S::Group as Group>::MOST_SCRATCH]
 }
 
 #[inline(never)]
-pub fn powers_small<S: Suite>() {
-    powers::<S, SMALL>();
-}
-
-#[inline(never)]
-pub fn powers_fast<S: Suite>() {
-    powers::<S, FAST>();
-}
-
-fn powers<S: Suite, const BUCKETS: usize>() {
+pub fn powers<S: Suite>() {
     let peer = public::<S>(&exponent::<S>(11));
     let base = <S::Group as Group>::Public::copy_of(peer.as_bytes()).unwrap();
     let exponents = [5, 7].map(|seed| {
         let secret = exponent::<S>(seed);
         <S::Group as Group>::Exponent::copy_of(secret.expose()).unwrap()
     });
-    let mut results = [(); 2].map(|()| <S::Group as Group>::Public::zeroed());
-    <S::Group as Group>::powers::<BUCKETS>(&base, exponents.each_ref(), results.each_mut());
-    results.iter().for_each(|result| demand_hidden(result.as_ref()));
+    for scratch in scratches::<S>() {
+        let mut results = [(); 2].map(|()| <S::Group as Group>::Public::zeroed());
+        let mut scratch = vec![0; scratch];
+        <S::Group as Group>::powers(&base, exponents.each_ref(), results.each_mut(), &mut scratch).unwrap();
+        results.iter().for_each(|result| demand_hidden(result.as_ref()));
+    }
 }

@@ -36,8 +36,7 @@ fn cases() -> Vec<(&'static str, fn())> {
     ];
     cases.extend(suites!("generator power", dh::generator_power));
     cases.extend(suites!("power", dh::power));
-    cases.extend(suites!("two powers, few buckets", dh::powers_small));
-    cases.extend(suites!("two powers, many buckets", dh::powers_fast));
+    cases.extend(suites!("two powers", dh::powers));
     cases.extend(suites!("seal", records::seal));
     cases.extend(suites!("tag wrong in its first byte", records::wrong_first));
     cases.extend(suites!("tag wrong in its last byte", records::wrong_last));

@@ -221,7 +221,9 @@ fn split<S: ServedSuite>() -> (Secret<S::Hash>, Secret<S::Hash>) {
     let server_e = PublicKey::<S>::from_bytes(server_e).expect("in range");
 
     let mut ck = Secret::new(kdf::hash::<S>(&[S::PROTOCOL.as_bytes()]));
-    for shared in [e.agree(&static_key::<S>()), e.agree(&server_e), device.agree(&server_e)] {
+    let static_key = static_key::<S>();
+    for (own, peer) in [(&e, &static_key), (&e, &server_e), (&device, &server_e)] {
+        let shared = own.agree(peer, &mut [0; 2048]).expect("enough scratch");
         ck = kdf::noise::<S>(&ck, shared.expose()).0;
     }
     kdf::noise::<S>(&ck, b"")

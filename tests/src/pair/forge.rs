@@ -33,6 +33,14 @@ pub fn exponent<S: Suite>(bytes: &[u8]) -> SecretKey<S> {
     SecretKey::<S>::from_bytes(bytes).unwrap()
 }
 
+/// What two keys share: the power, in scratch that is not clean.
+pub fn shared_value<S: Suite>(
+    own: &SecretKey<S>,
+    peer: &PublicKey<S>,
+) -> Secret<<S::Group as Group>::Public> {
+    own.agree(peer, &mut [0xff; 2048]).unwrap()
+}
+
 /// MAC key, encryption key and IV key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Keys {
@@ -196,7 +204,7 @@ pub struct Value {
 impl Value {
     /// The value of an exponent that its sender holds.
     pub fn honest<S: Suite>(own: &SecretKey<S>, peer: &PublicKey<S>) -> Self {
-        Self { bytes: own.public().as_bytes().into(), shared: own.agree(peer).expose().into() }
+        Self { bytes: own.public().as_bytes().into(), shared: shared_value::<S>(own, peer).expose().into() }
     }
 }
 
@@ -242,7 +250,7 @@ impl<S: Suite> FreeClient<S> {
         let server_e = PublicKey::<S>::from_bytes(e).ok()?;
         self.schedule.mix_hash::<S>(header);
         self.schedule.mix_hash::<S>(e);
-        self.schedule.mix_key::<S>(self.e.agree(&server_e).expose());
+        self.schedule.mix_key::<S>(shared_value::<S>(&self.e, &server_e).expose());
         self.server_e = Some(server_e);
         self.schedule.unseal::<S>(sealed)
     }
@@ -285,7 +293,7 @@ impl<S: Suite> FreeServer<S> {
         for part in [header, gate, e] {
             schedule.mix_hash::<S>(part);
         }
-        schedule.mix_key::<S>(secret.agree(&client_e).expose());
+        schedule.mix_key::<S>(shared_value::<S>(secret, &client_e).expose());
         let payload_1 = schedule.unseal::<S>(sealed);
         Self { schedule, payload_1, client_e }
     }
@@ -309,7 +317,7 @@ impl<S: Suite> FreeServer<S> {
         self.schedule.mix_hash::<S>(header);
         let mut device = self.schedule.unseal::<S>(sealed)?;
         device.truncate(dh_len::<S>());
-        self.schedule.mix_key::<S>(e.agree(&PublicKey::<S>::from_bytes(&device).ok()?).expose());
+        self.schedule.mix_key::<S>(shared_value::<S>(e, &PublicKey::<S>::from_bytes(&device).ok()?).expose());
         self.schedule.unseal::<S>(payload).map(|_| device)
     }
 }
@@ -355,7 +363,7 @@ impl<S: Suite> Known<S> {
         let (e, sealed) = body.split_at(dh_len::<S>());
         reader.schedule.mix_hash::<S>(header);
         reader.schedule.mix_hash::<S>(e);
-        reader.schedule.mix_key::<S>(server_e.agree(&reader.client_e).expose());
+        reader.schedule.mix_key::<S>(shared_value::<S>(&server_e, &reader.client_e).expose());
         assert!(reader.schedule.unseal::<S>(sealed).is_some());
         stages.push(stage(&reader.schedule));
 

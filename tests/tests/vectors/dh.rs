@@ -21,7 +21,9 @@ fn check<G: Group>(p: &BigUint, y: &BigUint, exponent: &[u8]) {
     let secret = SecretKey::<G>::from_bytes(&exponent[..SecretKey::<G>::LEN]).expect("the group's length");
     let x = BigUint::from_bytes_be(secret.expose());
     let public = PublicKey::<G>::from_bytes(&padded(y, len)).expect("in range");
-    assert_eq!(secret.agree(&public).expose(), padded(&y.modpow(&x, p), len), "agree");
+    let mut scratch = vec![0xff; G::MOST_SCRATCH];
+    let shared = secret.agree(&public, &mut scratch).expect("enough scratch");
+    assert_eq!(shared.expose(), padded(&y.modpow(&x, p), len), "agree");
     assert_eq!(secret.public().as_bytes(), padded(&BigUint::from(2u8).modpow(&x, p), len), "public");
 }
 

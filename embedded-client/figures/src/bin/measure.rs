@@ -9,7 +9,7 @@ use cortex_m_rt::entry;
 use cortex_m_semihosting::{debug, hprintln};
 use sordino_core::bytes::Bytes;
 use sordino_core::config::Timeouts;
-use sordino_core::dh::{Group, SMALL};
+use sordino_core::dh::Group;
 use sordino_core::entropy::Entropy;
 use sordino_core::identity::{ServedSuite, ServerIdentity, StaticKey, Trust};
 use sordino_core::key_request::KeyRequest;
@@ -28,6 +28,8 @@ use sordino_figures::{Device, look};
 const TIMER: *mut u32 = core::ptr::with_exposed_provenance_mut(0x4000_0000);
 const INSTRUCTIONS_PER_TICK: u64 = 40;
 const PAINT: u32 = 0xa5a5_a5a5;
+/// Bytes of a board's receive or send buffer.
+const MEMORY: usize = 2200;
 /// As far down as is painted, in bytes.
 const DEPTH: usize = 24 * 1024;
 
@@ -110,7 +112,7 @@ type Fallible<T> = Result<T, ()>;
 
 /// Key answer, handshake and messages of one suite.
 fn suite<S: ServedSuite>(identity: &ServerIdentity) -> Fallible<()> {
-    let mut memory = [[0; 2200]; 4];
+    let mut memory = [[0; MEMORY]; 4];
     let [a, b, c, d] = &mut memory;
     let mut board = End { rx: RxBuf::new(a), tx: TxBuf::new(b), rng: Counter(1) };
     let mut server = End { rx: RxBuf::new(c), tx: TxBuf::new(d), rng: Counter(2) };
@@ -221,14 +223,16 @@ fn exponents<G: Group>(suite: u8) {
     for (name, exponent) in [("zeros", &mut zeros), ("random", &mut random), ("ones", &mut ones)] {
         exponent.as_mut()[0] |= 0x80;
         let (base, own) = cost(|| G::generator_power(black_box(exponent)));
-        let (power, any) = cost(|| G::power(black_box(&base), black_box(exponent)));
-        black_box(power);
         let mut shared = [G::Public::zeroed(), G::Public::zeroed()];
-        let (_, two) = cost(|| {
+        let mut scratch = [0; MEMORY];
+        let (done, any) =
+            cost(|| G::power(black_box(&base), black_box(exponent), &mut shared[0], &mut scratch));
+        black_box((done, &shared));
+        let (done, two) = cost(|| {
             let exponents = [black_box(&*exponent), black_box(&random_too)];
-            G::powers::<SMALL>(black_box(&base), exponents, shared.each_mut());
+            G::powers(black_box(&base), exponents, shared.each_mut(), &mut scratch)
         });
-        black_box(shared);
+        black_box((done, shared));
         hprintln!("suite {} power of 2, exponent {} instructions {}", suite, name, own.instructions);
         hprintln!("suite {} power, exponent {} instructions {}", suite, name, any.instructions);
         hprintln!("suite {} power, exponent {} stack {}", suite, name, any.stack);

@@ -2,10 +2,10 @@
 
 use std::collections::VecDeque;
 
-use sordino_core::bytes::Bytes;
+use sordino_core::Suite;
+use sordino_core::dh::Group;
 use sordino_core::messages::{CloseReason, Message};
 use sordino_core::record::{Inbound, Outbound, max_body};
-use sordino_core::{Suite, suite::dh_len};
 
 use super::stages::Side;
 use crate::pair::forge::framed;
@@ -196,7 +196,7 @@ fn is_answered_below(kind: u8, body: &[u8]) -> bool {
     matches!(kind, PING | PONG) && Message::decode(kind, body).is_ok()
 }
 
-/// Room that every message of a suite's handshake finds, and the reserve behind it.
+/// Room that every step of a suite's handshake finds.
 pub fn smallest_output<S: Suite>() -> usize {
-    dh_len::<S>() + 2 * S::Hash::LEN + 192
+    <S::Group as Group>::LEAST_SCRATCH
 }
