@@ -11,6 +11,8 @@ use hmac::Mac;
 
 /// An AES block.
 const BLOCK: usize = 16;
+/// What is encrypted in turn with the MAC: not more than a block of a hash.
+const STRETCH: usize = 64;
 
 type Iv = Array<u8, U16>;
 
@@ -79,14 +81,30 @@ impl<S: Suite> Sealer<S> {
     /// Returns the bytes of ciphertext and tag; `None` if `buf` has no room for them. The IV enters the
     /// MAC, but not the output. No IV may serve twice under one key.
     pub fn seal_with_iv(&self, iv: &[u8; BLOCK], aad: &[u8], buf: &mut [u8], len: usize) -> Option<usize> {
-        let padded = len.checked_add(BLOCK)?.checked_sub(len.checked_rem(BLOCK)?)?;
+        let padding = BLOCK.checked_sub(len.checked_rem(BLOCK)?)?;
+        let padded = len.checked_add(padding)?;
         let total = padded.checked_add(tag_len::<S>())?;
         let (ciphertext, tag) = buf.get_mut(..total)?.split_at_mut_checked(padded)?;
-        cbc::Encryptor::<&S::Enc>::inner_iv_init(&self.cipher, &Iv::from(*iv))
-            .encrypt_padded::<Pkcs7>(ciphertext, len)
-            .ok()?;
+        ciphertext.get_mut(len..)?.fill(u8::try_from(padding).ok()?);
         let mut mac = self.mac.clone();
-        update::<S>(&mut mac, aad, iv, ciphertext);
+        absorb::<S>(&mut mac, aad);
+        absorb::<S>(&mut mac, iv);
+        // In turns: each waits for results of its own, and a processor that finds both in sight does them at once. The
+        // MAC gets whole blocks of its hash, which it takes where they stand.
+        let mut cipher = cbc::Encryptor::<&S::Enc>::inner_iv_init(&self.cipher, &Iv::from(*iv));
+        let block = hash_block::<S>();
+        let head = aad.len().saturating_add(BLOCK).checked_rem(block)?;
+        let (mut hashed, mut end) = (0, block.checked_sub(head)?);
+        for start in (0..padded).step_by(STRETCH) {
+            let stretch = ciphertext.get_mut(start..start.saturating_add(STRETCH).min(padded))?;
+            cipher.encrypt_blocks(Array::<u8, U16>::slice_as_chunks_mut(stretch).0);
+            if end <= start {
+                absorb::<S>(&mut mac, ciphertext.get(hashed..end)?);
+                (hashed, end) = (end, end.saturating_add(block));
+            }
+        }
+        absorb::<S>(&mut mac, ciphertext.get(hashed..)?);
+        absorb::<S>(&mut mac, &bits(aad));
         tag.copy_from_slice(mac.finalize().into_bytes().get(..tag_len::<S>())?);
         Some(total)
     }
@@ -132,7 +150,9 @@ impl<S: Suite> Opener<S> {
         let len = sealed.len().checked_sub(tag_len::<S>()).ok_or(OpenError)?;
         let (ciphertext, tag) = sealed.split_at_mut_checked(len).ok_or(OpenError)?;
         let mut mac = self.mac.clone();
-        update::<S>(&mut mac, aad, iv, ciphertext);
+        for part in [aad, iv, ciphertext, &bits(aad)] {
+            absorb::<S>(&mut mac, part);
+        }
         // The tag has its full length here: `split_at` above saw to it.
         mac.verify_truncated_left(tag).map_err(|_| OpenError)?;
         let (blocks, rest) = Array::<u8, U16>::slice_as_chunks_mut(ciphertext);
@@ -146,12 +166,20 @@ impl<S: Suite> Opener<S> {
     }
 }
 
-/// Feeds aad ‖ IV ‖ ciphertext ‖ bits of aad (RFC 7518 section 5.2.2.1).
-fn update<S: Suite>(mac: &mut S::Mac, aad: &[u8], iv: &[u8], ciphertext: &[u8]) {
-    let bits = (aad.len() as u64).saturating_mul(8);
-    for part in [aad, iv, ciphertext, &bits.to_be_bytes()] {
-        mac.update(part);
-    }
+/// Apart, so that it stands in firmware once. What is hashed is aad ‖ IV ‖ ciphertext ‖ bits of aad
+/// (RFC 7518 section 5.2.2.1).
+#[inline(never)]
+fn absorb<S: Suite>(mac: &mut S::Mac, part: &[u8]) {
+    mac.update(part);
+}
+
+/// SHA-2 takes in twice as many bytes as it puts out.
+const fn hash_block<S: Suite>() -> usize {
+    S::Hash::LEN.saturating_mul(2)
+}
+
+fn bits(aad: &[u8]) -> [u8; 8] {
+    (aad.len() as u64).saturating_mul(8).to_be_bytes()
 }
 
 /// IV = AES(IV key, n): unpredictable and unique without randomness.
