@@ -184,6 +184,8 @@ async fn execute(db: &mut SqliteConnection, statement: &'static str) -> sqlx::Re
     sqlx::query(statement).execute(db).await.map(drop)
 }
 
+/// `OR ROLLBACK`, since a failure ends the transaction anyway: for the usual `OR ABORT`, which undoes one statement
+/// alone, SQLite keeps a journal of every page that a statement of several rows touches.
 fn write(text: &mut QueryBuilder<Sqlite>, batch: &Batch) {
     for messages in batch.messages.chunks(ROWS) {
         write_messages(text, messages);
@@ -208,14 +210,16 @@ fn write(text: &mut QueryBuilder<Sqlite>, batch: &Batch) {
 fn update(text: &mut QueryBuilder<Sqlite>, column: &str, key: &str, rows: impl Iterator<Item = (i64, u64)>) {
     let rows: Vec<_> = rows.collect();
     if !rows.is_empty() {
-        text.push("UPDATE ").push(column).push(" = v.value ->> 1 FROM json_each(");
+        text.push("UPDATE OR ROLLBACK ").push(column).push(" = v.value ->> 1 FROM json_each(");
         text.push_bind(serde_json::to_string(&rows).expect("numbers are JSON"));
         text.push(") v WHERE ").push(key).push(" = v.value ->> 0;");
     }
 }
 
 fn write_messages(text: &mut QueryBuilder<Sqlite>, messages: &[Arc<Message>]) {
-    text.push("INSERT INTO messages (number, id, time, sender, device, account, room, format, body) ");
+    text.push(
+        "INSERT OR ROLLBACK INTO messages (number, id, time, sender, device, account, room, format, body) ",
+    );
     text.push_values(messages, |mut row, message| {
         let place = &message.place;
         let (account, room) = match place.target {
@@ -236,7 +240,7 @@ fn write_messages(text: &mut QueryBuilder<Sqlite>, messages: &[Arc<Message>]) {
 }
 
 fn write_sent(text: &mut QueryBuilder<Sqlite>, sent: &[Sent]) {
-    text.push("INSERT INTO sent (device, id, number, time, delivered) ");
+    text.push("INSERT OR ROLLBACK INTO sent (device, id, number, time, delivered) ");
     text.push_values(sent, |mut row, sent| {
         row.push_bind(sent.device)
             .push_bind(sent.id.to_vec())
