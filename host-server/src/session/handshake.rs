@@ -12,7 +12,7 @@ use sordino_core::{
 };
 
 use super::{
-    End, Line, hang_up, lend_io, poll_read, poll_write,
+    End, Line, hang_up, lend_io,
     replay::{Mark, ReplayFilter},
 };
 use crate::{hub::unix_now, server::Shared};
@@ -68,10 +68,10 @@ impl Wire {
     }
 
     /// Nothing more is read; what waits is written, if there is something.
-    async fn hang_up(&mut self, line: &Line) {
+    async fn hang_up(&mut self, line: &mut Line) {
         if self.waiting > 0 {
             let mut tx = TxBuf::resume(&mut self.tx, self.waiting);
-            hang_up(&line.socket, &mut tx, &mut RxBuf::new(&mut self.rx)).await;
+            hang_up(&mut line.socket, &mut tx, &mut RxBuf::new(&mut self.rx)).await;
         }
     }
 
@@ -230,8 +230,8 @@ async fn exchange(line: &mut Line, wire: &mut Wire, deadline: u64) -> Result<(),
         }
         // The buffers can't be lent across a wait: each wake lends them again.
         let read = wire.with(|rx, tx| {
-            while poll_write(socket, tx, context)? {}
-            poll_read(socket, rx, context)
+            while socket.poll_write(tx, context)? {}
+            socket.poll_read(rx, context)
         });
         match read {
             Ok(false) => Poll::Pending,

@@ -17,23 +17,11 @@ mod feed;
 mod handshake;
 mod replay;
 mod requests;
+mod socket;
 
-use std::{
-    fmt,
-    future::poll_fn,
-    io,
-    net::TcpStream,
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll},
-    time::Duration,
-};
+use std::{fmt, future::poll_fn, io, net::TcpStream, sync::Arc, task::Poll, time::Duration};
 
-use smol::{
-    Async, Timer,
-    future::FutureExt as _,
-    io::{AsyncRead as _, AsyncWrite as _},
-};
+use smol::{Async, Timer, future::FutureExt as _};
 use sordino_core::{
     Closed, Conn, Error, Event, Message, RxBuf, Server, Step, Suite, TxBuf,
     config::TX_BUFFER,
@@ -52,6 +40,7 @@ pub use clock::Clock;
 use feed::Feed;
 use handshake::{Established, Greeting};
 pub use replay::ReplayFilter;
+use socket::Socket;
 
 use crate::{
     hub::{ConnectionId, Outgoing, Outlet, Signal},
@@ -110,7 +99,7 @@ impl From<Error> for End {
 
 /// A socket and the clock that bounds its use.
 pub(crate) struct Line {
-    pub socket: Async<TcpStream>,
+    pub socket: Socket,
     pub outlet: Arc<Outlet>,
     pub origin: Origin,
     alarm: Alarm,
@@ -119,10 +108,11 @@ pub(crate) struct Line {
 /// Serves a connection until its end.
 pub(crate) async fn serve(
     shared: Arc<Shared>,
-    socket: Async<TcpStream>,
+    stream: Async<TcpStream>,
     origin: Origin,
     outlet: Arc<Outlet>,
 ) -> End {
+    let socket = Socket::new(stream);
     let mut line = Line { socket, outlet, origin, alarm: Alarm::new(shared.clock) };
     match handshake::greet(&shared, &mut line).await {
         Ok(Greeting::Suite1(established)) => Session::new(shared, line, established).run().await,
@@ -310,8 +300,8 @@ impl<S: ServedSuite> Session<S> {
         // What can't be taken must not wake.
         let listens = tx.free() >= TX_BUFFER;
         poll_fn(|context| {
-            let wrote = poll_write(socket, tx, context)?;
-            let read = if starved { poll_read(socket, rx, context)? } else { false };
+            let wrote = socket.poll_write(tx, context)?;
+            let read = if starved { socket.poll_read(rx, context)? } else { false };
             idle = !read && tx.is_empty() && starved && rx.unconsumed().is_empty();
             let told = if listens { outlet.poll(context) } else { outlet.poll_close(context) };
             let woken = told.is_ready() || alarm.poll(deadline, context).is_ready();
@@ -344,7 +334,7 @@ impl<S: ServedSuite> Session<S> {
         match end {
             // After bytes that are not the peer's, not one more is written.
             End::Failed(Error::Peer(PeerFault::Record | PeerFault::Sequence)) | End::Socket(_) => {}
-            _ => hang_up(&self.line.socket, tx, rx).await,
+            _ => hang_up(&mut self.line.socket, tx, rx).await,
         }
         end
     }
@@ -352,19 +342,19 @@ impl<S: ServedSuite> Session<S> {
 
 /// Writes the rest, ends this direction, and lets the peer end the other: a socket that is closed while it
 /// still receives takes what was written back from the peer.
-async fn hang_up(socket: &Async<TcpStream>, tx: &mut TxBuf<'_>, rx: &mut RxBuf<'_>) {
+async fn hang_up(socket: &mut Socket, tx: &mut TxBuf<'_>, rx: &mut RxBuf<'_>) {
     let rest = async {
         while !tx.is_empty() {
-            poll_fn(|context| match poll_write(socket, tx, context) {
+            poll_fn(|context| match socket.poll_write(tx, context) {
                 Ok(false) => Poll::Pending,
                 done => Poll::Ready(done),
             })
             .await?;
         }
-        socket.get_ref().shutdown(std::net::Shutdown::Write)?;
+        socket.end()?;
         while !rx.ended() {
             rx.wipe();
-            poll_fn(|context| match poll_read(socket, rx, context) {
+            poll_fn(|context| match socket.poll_read(rx, context) {
                 Ok(false) => Poll::Pending,
                 done => Poll::Ready(done),
             })
@@ -378,45 +368,4 @@ async fn hang_up(socket: &Async<TcpStream>, tx: &mut TxBuf<'_>, rx: &mut RxBuf<'
     };
     // Whether the peer takes it is its own affair.
     let _ = rest.or(late).await;
-}
-
-/// True if bytes were written.
-fn poll_write(
-    mut socket: &Async<TcpStream>,
-    tx: &mut TxBuf<'_>,
-    context: &mut Context<'_>,
-) -> io::Result<bool> {
-    if tx.is_empty() {
-        return Ok(false);
-    }
-    match Pin::new(&mut socket).poll_write(context, tx.pending()) {
-        Poll::Pending => Ok(false),
-        Poll::Ready(Ok(0)) => Err(io::ErrorKind::WriteZero.into()),
-        Poll::Ready(result) => result.map(|n| {
-            tx.consume(n);
-            true
-        }),
-    }
-}
-
-/// True if bytes or the end of the stream were read.
-fn poll_read(
-    mut socket: &Async<TcpStream>,
-    rx: &mut RxBuf<'_>,
-    context: &mut Context<'_>,
-) -> io::Result<bool> {
-    if rx.ended() {
-        return Ok(false);
-    }
-    match Pin::new(&mut socket).poll_read(context, rx.spare()) {
-        Poll::Pending => Ok(false),
-        Poll::Ready(Ok(0)) => {
-            rx.end();
-            Ok(true)
-        }
-        Poll::Ready(result) => result.map(|n| {
-            rx.commit(n);
-            true
-        }),
-    }
 }
