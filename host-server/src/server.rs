@@ -129,8 +129,7 @@ pub struct Server {
     address: SocketAddr,
     reader: Reader,
     accepting: Vec<Task<()>>,
-    committer: Task<Result<()>>,
-    committing: Receiver<()>,
+    committer: Committing,
     _expiry: Task<()>,
     _threads: Threads,
     _data_dir: DataDir,
@@ -156,11 +155,9 @@ impl Server {
         let spawn_accept = |listener| {
             threads.executor.spawn(accept(Arc::clone(&shared), Arc::clone(&threads.executor), listener))
         };
-        let (running, committing) = channel::bounded(1);
         Ok(Self {
             accepting: listeners.into_iter().map(spawn_accept).collect(),
-            committer: threads.executor.spawn(commit(committer, running)),
-            committing,
+            committer: Committing::start(committer)?,
             _expiry: threads.executor.spawn(expire(Arc::clone(&shared))),
             _threads: threads,
             _data_dir: data_dir,
@@ -215,7 +212,7 @@ impl Server {
     /// Waits for the end of the task that writes. Before [`Self::stop`] that is a fault, and nothing that clients
     /// send can be accepted any more: only a new start helps.
     pub async fn broken(&self) {
-        let _ = self.committing.recv().await;
+        self.committer.ended().await;
     }
 
     /// Stops accepting, says goodbye to everybody, makes everything durable and closes the database.
@@ -234,7 +231,7 @@ impl Server {
             Timer::after(POLL).await;
         }
         self.shared.hub.finish();
-        self.committer.await?;
+        self.committer.finish().await?;
         self.reader.close().await;
         Ok(())
     }
@@ -266,11 +263,44 @@ impl Threads {
     }
 }
 
-/// Runs the committer. Its end, also by a panic, closes the channel.
-async fn commit(committer: impl Future<Output = sqlx::Result<()>>, _running: Sender<()>) -> Result<()> {
-    match AssertUnwindSafe(committer).catch_unwind().await {
-        Ok(closed) => closed.context("can't close the database"),
-        Err(_) => bail!("the task that writes has panicked; nothing that was acknowledged is lost"),
+/// The thread that writes. It blocks while the disk works, so it is nobody else's. Dropped, it ends after what it does.
+struct Committing {
+    thread: thread::JoinHandle<rusqlite::Result<()>>,
+    /// Closed by its end, also by a panic.
+    ended: Receiver<()>,
+    _running: Sender<()>,
+}
+
+impl Committing {
+    fn start(committer: impl Future<Output = rusqlite::Result<()>> + Send + 'static) -> Result<Self> {
+        let (running, stopped) = channel::bounded::<()>(1);
+        let (ending, ended) = channel::bounded::<()>(1);
+        let work = move || {
+            let _ending = ending;
+            let stop = async {
+                let _ = stopped.recv().await;
+                Ok(())
+            };
+            smol::future::block_on(committer.or(stop))
+        };
+        let thread = thread::Builder::new()
+            .name("sordino-store".into())
+            .spawn(work)
+            .context("can't start a thread")?;
+        Ok(Self { thread, ended, _running: running })
+    }
+
+    async fn ended(&self) {
+        let _ = self.ended.recv().await;
+    }
+
+    /// Waits for its end, when the hub takes nothing more.
+    async fn finish(self) -> Result<()> {
+        self.ended().await;
+        match self.thread.join() {
+            Ok(closed) => closed.context("can't close the database"),
+            Err(_) => bail!("the task that writes has panicked; nothing that was acknowledged is lost"),
+        }
     }
 }
 
@@ -309,7 +339,7 @@ async fn open_store(data_dir: &DataDir) -> Result<(store::Writer, Reader)> {
         };
         let nobody = Credentials { email: String::new(), password: None };
         let changes = vec![Change::Account(account, nobody, unix_now())];
-        writer.commit(&Batch { changes, ..Batch::default() }).await.context("can't write to the database")?;
+        writer.commit(&Batch { changes, ..Batch::default() }).context("can't write to the database")?;
     }
     Ok((writer, reader))
 }

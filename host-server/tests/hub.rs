@@ -109,6 +109,85 @@ fn a_repeated_id_of_a_device_gets_the_first_answer() {
     });
 }
 
+/// Red when an id is lost on its way from memory into the index, when the index is not looked at, and when those that
+/// it doesn't have are not read at the start.
+#[test]
+fn an_id_is_known_in_memory_in_its_index_and_after_a_restart() {
+    // The first ones come into the index, the last ones don't.
+    const MESSAGES: u64 = 8192 + 1000;
+    let limits = || Limits { mailbox: 10_000, ..Limits::default() };
+    let dir = tempdir().unwrap();
+    block_on(async {
+        let bench = Bench::with(dir.path(), limits()).await;
+        let (alice, _bob) = (bench.device("alice", 1).await, bench.device("bob", 2).await);
+        let mut numbers = Vec::new();
+        for first in (0..MESSAGES).step_by(500) {
+            let ids = first..MESSAGES.min(first + 500);
+            for n in ids.clone() {
+                alice.hub.submit(alice.submission("@bob", id(n), "once")).await.unwrap();
+            }
+            for n in ids {
+                let Outgoing::Accepted(of, number, _) = alice.event().await else { panic!("{n}") };
+                assert_eq!(of, id(n));
+                numbers.push(number);
+            }
+        }
+        let known = |n: u64| numbers[usize::try_from(n).unwrap()];
+        for n in [0, 4000, MESSAGES - 1] {
+            assert_eq!(alice.send("@bob", id(n), "once").await, Ok(known(n)), "{n}");
+        }
+        bench.kill().await;
+
+        let bench = Bench::with(dir.path(), limits()).await;
+        let alice = bench.connect(1);
+        for n in [0, 4000, 8191, 8192, MESSAGES - 1] {
+            assert_eq!(alice.send("@bob", id(n), "once").await, Ok(known(n)), "{n} after a restart");
+        }
+        assert_eq!(bench.reader.count().await.unwrap(), MESSAGES);
+        let now = sordino_server::hub::unix_now() + 1;
+        bench.hub.expire(now).await.unwrap();
+        let mut again = alice.send("@bob", id(0), "again").await.unwrap();
+        while again == known(0) {
+            // They are forgotten a thousand at a time.
+            again = alice.send("@bob", id(0), "again").await.unwrap();
+        }
+        assert!(again > known(MESSAGES - 1), "numbers only grow");
+        bench.close().await;
+    });
+}
+
+/// A database of the form before `sent` was kept in order.
+#[test]
+fn ids_of_an_older_database_are_known() {
+    let dir = tempdir().unwrap();
+    block_on(async {
+        let options =
+            SqliteConnectOptions::new().filename(dir.path().join("sordino.db")).create_if_missing(true);
+        let mut old = SqliteConnection::connect_with(&options).await.unwrap();
+        let mut before = sqlx::migrate!("./migrations");
+        before.migrations.to_mut().truncate(2);
+        before.run(&mut old).await.unwrap();
+        old.execute(
+            "INSERT INTO accounts VALUES (1, 'alice', '', NULL, 0, 0), (2, 'bob', '', NULL, 0, 0);
+            INSERT INTO devices VALUES (1, 1, zeroblob(32), '', 0, 0, 0);
+            INSERT INTO sent VALUES (1, x'00000000000000070000000000000000', 41, 5, 6);
+            INSERT INTO sent VALUES (1, x'00000000000000030000000000000000', 42, 5, 0);
+            INSERT INTO messages VALUES (42, x'00000000000000030000000000000000', 5, 1, 1, 2, NULL, 0, x'41')",
+        )
+        .await
+        .unwrap();
+        old.close().await.unwrap();
+        let bench = Bench::open(dir.path()).await;
+        let (alice, bob) = (bench.connect(0), bench.device("bob", 2).await);
+        assert_eq!(alice.send("@bob", id(7), "again").await, Ok(41));
+        assert!(matches!(alice.event().await, Outgoing::Delivered(of, 6) if of == id(7)));
+        assert_eq!(alice.send("@bob", id(3), "again").await, Ok(42));
+        assert_eq!(alice.send("@bob", id(1), "new").await, Ok(43));
+        drop(bob);
+        bench.close().await;
+    });
+}
+
 #[test]
 fn delivered_is_told_once_to_the_sender() {
     let dir = tempdir().unwrap();

@@ -1,9 +1,11 @@
 //! The one task that decides and writes: requests come in by a bounded queue, are decided in their order,
-//! made durable together, and only then answered. What comes while the disk syncs makes the next batch.
+//! made durable together, and only then answered. What comes while the disk syncs makes the next batch. It blocks its
+//! thread while the disk works.
 
 use std::{
     collections::HashMap,
     sync::Arc,
+    thread,
     time::{Duration, Instant},
 };
 
@@ -86,8 +88,8 @@ pub(super) struct Committer {
     now: Now,
     /// Requests of the last batch.
     last: usize,
-    /// When what isn't urgent must be made durable.
-    save_at: Option<Instant>,
+    /// When what isn't urgent must be made durable, and what wakes then.
+    save_at: Option<(Instant, Timer)>,
 }
 
 impl Committer {
@@ -96,57 +98,68 @@ impl Committer {
     }
 
     /// Runs until every [`Hub`] handle that sends is gone or the queue is closed, then closes the database.
-    pub async fn run(mut self) -> sqlx::Result<()> {
+    pub async fn run(mut self) -> rusqlite::Result<()> {
         let mut open = true;
         while open {
             let mut batch = Vec::new();
             open = self.gather(&mut batch).await;
             self.last = batch.len();
-            self.process(batch).await;
+            self.process(batch);
             if self.is_late() {
-                self.save().await;
+                self.save();
+            }
+            if let Err(error) = self.writer.tidy() {
+                tracing::error!(%error, "can't bring message ids into their index");
             }
         }
-        self.save().await;
-        self.writer.close().await
+        self.save();
+        self.writer.close()
     }
 
     /// Waits for requests and takes those that are there. True: there may be more. Nothing is taken when something
     /// else must be saved.
     async fn gather(&mut self, batch: &mut Vec<Request>) -> bool {
-        let mut deadline = None;
         loop {
-            while batch.len() < BATCH {
-                match self.requests.try_recv() {
-                    Ok(request) => self.take(request, batch),
-                    Err(TryRecvError::Empty) => break,
-                    Err(TryRecvError::Closed) => return false,
-                }
-            }
-            if batch.len() >= BATCH || !batch.is_empty() && self.last < BUSY {
-                return true;
+            if !self.take_all(batch) {
+                return false;
             }
             if !batch.is_empty() {
-                deadline.get_or_insert_with(|| Instant::now() + GATHER);
+                break;
             }
-            let Some(wake_at) = deadline.or(self.save_at) else {
-                match self.requests.recv().await {
-                    Ok(request) => self.take(request, batch),
-                    Err(_) => return false,
-                }
-                continue;
-            };
-            let more = async { self.requests.recv().await.ok() };
-            let late = async {
-                Timer::at(wake_at).await;
-                None
-            };
-            match more.or(late).await {
+            match self.next().await {
                 Some(request) => self.take(request, batch),
                 // Late, or closed, which the next call finds out.
                 None => return true,
             }
         }
+        if self.last < BUSY {
+            return true;
+        }
+        // To wait for each of them would cost a switch of threads for each.
+        thread::sleep(GATHER);
+        self.take_all(batch)
+    }
+
+    /// Takes the requests that are there. False: there will be no more.
+    fn take_all(&mut self, batch: &mut Vec<Request>) -> bool {
+        while batch.len() < BATCH {
+            match self.requests.try_recv() {
+                Ok(request) => self.take(request, batch),
+                Err(TryRecvError::Empty) => break,
+                Err(TryRecvError::Closed) => return false,
+            }
+        }
+        true
+    }
+
+    /// The next request, unless something else must be saved before.
+    async fn next(&mut self) -> Option<Request> {
+        let Some((_, alarm)) = &mut self.save_at else { return self.requests.recv().await.ok() };
+        let late = async {
+            alarm.await;
+            None
+        };
+        async { self.requests.recv().await.ok() }.or(late).await
     }
 
     fn take(&mut self, request: Request, batch: &mut Vec<Request>) {
@@ -157,45 +170,45 @@ impl Committer {
     }
 
     fn save_soon(&mut self) {
-        self.save_at.get_or_insert_with(|| Instant::now() + UNSAVED);
+        self.save_at.get_or_insert_with(|| alarm(UNSAVED));
     }
 
     fn is_late(&self) -> bool {
-        self.save_at.is_some_and(|save_at| save_at <= Instant::now())
+        self.save_at.as_ref().is_some_and(|(time, _)| *time <= Instant::now())
     }
 
     /// Runs of messages are committed together, everything else by itself, all in the order of arrival.
-    async fn process(&mut self, batch: Vec<Request>) {
+    fn process(&mut self, batch: Vec<Request>) {
         let mut run = Vec::new();
         for request in batch {
             match request {
                 Request::Submit(submission) => run.push(submission),
                 other => {
-                    self.submit(std::mem::take(&mut run)).await;
-                    self.single(other).await;
+                    self.submit(std::mem::take(&mut run));
+                    self.single(other);
                 }
             }
         }
-        self.submit(run).await;
+        self.submit(run);
     }
 
-    async fn single(&mut self, request: Request) {
+    fn single(&mut self, request: Request) {
         match request {
             Request::Room { origin, account, tag, room, change } => {
-                let code = self.change_room(origin, account, &room, change).await;
+                let code = self.change_room(origin, account, &room, change);
                 let retry = if code == Code::Unavailable { RETRY } else { 0 };
                 self.hub.state().tell(origin, Outgoing::Done(tag, code, retry));
             }
             Request::Change(decision, answer) => {
                 let changes = (decision.0)(&self.hub.state());
-                let result = self.commit_changes(changes, None).await;
+                let result = self.commit_changes(changes, None);
                 // Whoever asked may be gone; the change stands.
                 let _ = answer.try_send(result);
             }
             Request::Expire(before) => {
                 self.hub.state().expire(before);
-                self.save().await;
-                match self.writer.forget_sent_before(before).await {
+                self.save();
+                match self.writer.forget_sent_before(before) {
                     // Behind what has come in meanwhile; when the queue is full, the next hour is soon enough.
                     Ok(true) => drop(self.hub.requests.try_send(Request::Expire(before))),
                     Ok(false) => {}
@@ -203,7 +216,7 @@ impl Committer {
                 }
             }
             Request::Flush(answer) => {
-                self.save().await;
+                self.save();
                 let _ = answer.try_send(());
             }
             // Those are taken apart before.
@@ -211,7 +224,7 @@ impl Committer {
         }
     }
 
-    async fn change_room(
+    fn change_room(
         &mut self,
         origin: ConnectionId,
         account: AccountId,
@@ -225,12 +238,12 @@ impl Committer {
         match decided {
             Err(code) => code,
             Ok(changes) => {
-                self.commit_changes(changes, Some(origin)).await.map_or(Code::Unavailable, |()| Code::Ok)
+                self.commit_changes(changes, Some(origin)).map_or(Code::Unavailable, |()| Code::Ok)
             }
         }
     }
 
-    async fn commit_changes(
+    fn commit_changes(
         &mut self,
         changes: Vec<Change>,
         cause: Option<ConnectionId>,
@@ -239,7 +252,7 @@ impl Committer {
             return Ok(());
         }
         let batch = Batch { changes, ..Batch::default() };
-        self.commit(&batch).await?;
+        self.commit(&batch)?;
         // Who is gone needs no messages.
         self.save_soon();
         let mut state = self.hub.state();
@@ -248,17 +261,17 @@ impl Committer {
     }
 
     /// Makes durable what isn't urgent.
-    async fn save(&mut self) {
+    fn save(&mut self) {
         self.save_at = None;
         let mut batch = Batch::default();
         self.hub.state().drain_unsaved(&mut batch);
-        if self.commit(&batch).await.is_err() {
+        if self.commit(&batch).is_err() {
             self.hub.state().restore_unsaved(&mut batch);
-            self.save_at = Some(Instant::now() + Duration::from_secs(RETRY.into()));
+            self.save_at = Some(alarm(Duration::from_secs(RETRY.into())));
         }
     }
 
-    async fn submit(&mut self, submissions: Vec<Submission>) {
+    fn submit(&mut self, submissions: Vec<Submission>) {
         if submissions.is_empty() {
             return;
         }
@@ -267,13 +280,13 @@ impl Committer {
         let mut decided = self.decide(&submissions, HashMap::new());
         let mut written = Err(NotCommitted::Repeated);
         if decided.refused.is_empty() {
-            written = self.write(&decided.batch).await;
+            written = self.write(&decided.batch);
         }
         if matches!(written, Err(NotCommitted::Repeated)) {
-            match self.known(&submissions).await {
+            match self.known(&submissions) {
                 Ok(known) => {
                     decided = self.decide(&submissions, known);
-                    written = self.write(&decided.batch).await;
+                    written = self.write(&decided.batch);
                 }
                 Err(error) => written = Err(NotCommitted::Failed(error)),
             }
@@ -332,14 +345,14 @@ impl Committer {
     }
 
     /// The earlier answers to ids that come again.
-    async fn known(
+    fn known(
         &mut self,
         submissions: &[Submission],
-    ) -> sqlx::Result<HashMap<(DeviceId, MessageId), Sent>> {
+    ) -> rusqlite::Result<HashMap<(DeviceId, MessageId), Sent>> {
         // What was delivered since must be known too.
-        self.save().await;
+        self.save();
         let keys: Vec<_> = submissions.iter().map(|s| (s.device, s.id)).collect();
-        let sent = self.writer.sent(&keys).await?;
+        let sent = self.writer.sent(&keys)?;
         Ok(sent.into_iter().map(|sent| ((sent.device, sent.id), sent)).collect())
     }
 
@@ -350,16 +363,21 @@ impl Committer {
         }
     }
 
-    async fn commit(&mut self, batch: &Batch) -> Result<(), Unavailable> {
-        self.write(batch).await.map_err(|error| {
+    fn commit(&mut self, batch: &Batch) -> Result<(), Unavailable> {
+        self.write(batch).map_err(|error| {
             tracing::error!(%error, "can't write to the database");
             Unavailable
         })
     }
 
-    async fn write(&mut self, batch: &Batch) -> Result<(), NotCommitted> {
-        if batch.is_empty() { Ok(()) } else { self.writer.commit(batch).await }
+    fn write(&mut self, batch: &Batch) -> Result<(), NotCommitted> {
+        if batch.is_empty() { Ok(()) } else { self.writer.commit(batch) }
     }
+}
+
+fn alarm(after: Duration) -> (Instant, Timer) {
+    let time = Instant::now() + after;
+    (time, Timer::at(time))
 }
 
 /// What becomes of messages.

@@ -71,14 +71,14 @@ pub struct Hub {
 }
 
 impl Hub {
-    /// The hub, and its committer to be run on some executor until [`Hub::finish`].
+    /// The hub, and its committer to be run until [`Hub::finish`], on a thread of its own: it blocks while it writes.
     pub fn new(
         snapshot: Snapshot,
         limits: Limits,
         writer: Writer,
         reader: Reader,
         now: Now,
-    ) -> (Arc<Self>, impl Future<Output = sqlx::Result<()>> + Send) {
+    ) -> (Arc<Self>, impl Future<Output = rusqlite::Result<()>> + Send) {
         let (requests, queue) = channel::bounded(QUEUE);
         let hub = Arc::new(Self {
             state: Mutex::new(State::new(snapshot, limits)),

@@ -4,6 +4,7 @@
 //! pool beside it. Who needs a message isn't kept in tables but follows from cursors and memberships
 //! (see [`crate::hub`]).
 
+mod ids;
 mod model;
 mod reader;
 mod writer;
@@ -13,7 +14,7 @@ use std::{fs::OpenOptions, os::unix::fs::OpenOptionsExt as _, path::Path, time::
 use anyhow::{Context as _, Result};
 use sqlx::{
     Connection as _, SqliteConnection,
-    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions},
 };
 
 pub use model::{
@@ -26,6 +27,8 @@ pub use writer::{Batch, NotCommitted, Writer};
 /// The database's file name in the data directory; SQLite adds `-wal` and `-shm`.
 pub const FILE: &str = "sordino.db";
 
+/// How long a lock of somebody else is waited for.
+const PATIENCE: Duration = Duration::from_secs(10);
 const READERS: u32 = 2;
 const READER_CACHE_KIB: i64 = 512;
 
@@ -45,9 +48,8 @@ pub async fn open(dir: &Path) -> Result<(Writer, Reader)> {
     let options = SqliteConnectOptions::new()
         .filename(&path)
         .journal_mode(SqliteJournalMode::Wal)
-        .synchronous(SqliteSynchronous::Full)
         .foreign_keys(true)
-        .busy_timeout(Duration::from_secs(10));
+        .busy_timeout(PATIENCE);
     let mut connection = SqliteConnection::connect_with(&options)
         .await
         .with_context(|| format!("can't open the database {}", path.display()))?;
@@ -55,9 +57,11 @@ pub async fn open(dir: &Path) -> Result<(Writer, Reader)> {
         .run(&mut connection)
         .await
         .context("can't bring the database to the present form")?;
+    connection.close().await.context("can't close the database")?;
     let pool = SqlitePoolOptions::new()
         .min_connections(0)
         .max_connections(READERS)
         .connect_lazy_with(options.read_only(true).pragma("cache_size", (-READER_CACHE_KIB).to_string()));
-    Ok((Writer::new(connection), Reader::new(pool)))
+    let writer = Writer::open(&path, PATIENCE).context("can't open the database to write")?;
+    Ok((writer, Reader::new(pool)))
 }

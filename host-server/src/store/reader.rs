@@ -18,7 +18,7 @@ const MESSAGE: &str =
     WHERE m.number IN (SELECT value FROM json_each(?)) ORDER BY m.number";
 
 const PLACES: &str = "SELECT m.number, m.id, m.time, m.sender, m.device, m.account, m.room, coalesce(s.delivered, 0) AS delivered
-    FROM messages m LEFT JOIN sent s ON s.device = m.device AND s.id = m.id ORDER BY m.number";
+    FROM messages m LEFT JOIN sent s ON s.number = m.number ORDER BY m.number";
 
 /// A pool of connections that only read.
 #[derive(Clone, Debug)]
@@ -209,11 +209,11 @@ fn device(row: &SqliteRow) -> sqlx::Result<Device> {
     })
 }
 
-pub(super) fn unsigned(row: &SqliteRow, column: &str) -> sqlx::Result<u64> {
+fn unsigned(row: &SqliteRow, column: &str) -> sqlx::Result<u64> {
     row.try_get::<i64, _>(column).map(i64::cast_unsigned)
 }
 
-pub(super) fn bytes<const N: usize>(row: &SqliteRow, column: &str) -> sqlx::Result<[u8; N]> {
+fn bytes<const N: usize>(row: &SqliteRow, column: &str) -> sqlx::Result<[u8; N]> {
     let bytes: &[u8] = row.try_get(column)?;
     bytes
         .try_into()

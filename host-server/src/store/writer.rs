@@ -1,21 +1,31 @@
 //! One transaction for each batch.
+//!
+//! By SQLite's own calls on the committer's thread, and not by sqlx: there, each statement is a trip to another thread
+//! and back, and its values are copied twice, which together cost more than what SQLite does with them.
 
 use std::{
     fmt,
+    path::Path,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
-use sqlx::{Connection as _, QueryBuilder, Row as _, Sqlite, SqliteConnection, sqlite::SqliteRow};
+use rusqlite::{Connection, OpenFlags, params};
 
-use super::{Change, DeviceId, Message, MessageId, Sent, Target};
+use super::{
+    Board, Change, Claim, Credentials, Device, DeviceId, Member, Message, MessageId, Sent, Target, ids::Ids,
+};
 
-/// SQLite takes 32,766 values in one statement, and a message has 9.
-const ROWS: usize = 1000;
-/// Up to so many rows, a transaction's text comes often enough to be kept prepared.
-const COMMON: usize = 8;
+/// Of this connection.
+type Result<T, E = rusqlite::Error> = std::result::Result<T, E>;
+
+/// Ids that are forgotten in one transaction.
+const FORGET: usize = 1000;
+/// Statements that stay prepared.
+const STATEMENTS: usize = 64;
 
 /// What is committed together.
 #[derive(Debug, Default)]
@@ -56,7 +66,7 @@ pub enum NotCommitted {
     /// An id in `sent` was sent before by the same device.
     Repeated,
     /// The database refused.
-    Failed(sqlx::Error),
+    Failed(rusqlite::Error),
 }
 
 impl fmt::Display for NotCommitted {
@@ -70,23 +80,31 @@ impl fmt::Display for NotCommitted {
 
 impl std::error::Error for NotCommitted {}
 
-impl From<sqlx::Error> for NotCommitted {
-    fn from(error: sqlx::Error) -> Self {
-        let is_repeated = error.as_database_error().is_some_and(|e| e.is_unique_violation());
-        if is_repeated { Self::Repeated } else { Self::Failed(error) }
+impl From<rusqlite::Error> for NotCommitted {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Failed(error)
     }
 }
 
-/// The only connection that writes.
+/// The only connection that writes. Its calls block until the disk has done its work.
 #[derive(Debug)]
 pub struct Writer {
-    connection: SqliteConnection,
+    connection: Connection,
+    ids: Ids,
     commits: Arc<AtomicU64>,
 }
 
 impl Writer {
-    pub(super) fn new(connection: SqliteConnection) -> Self {
-        Self { connection, commits: Arc::default() }
+    /// Opens a database that has the present form.
+    pub(super) fn open(path: &Path, patience: Duration) -> Result<Self> {
+        // One thread at a time uses it.
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(path, flags)?;
+        connection.busy_timeout(patience)?;
+        connection.set_prepared_statement_cache_capacity(STATEMENTS);
+        connection.execute_batch("PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON")?;
+        let ids = Ids::load(&connection)?;
+        Ok(Self { connection, ids, commits: Arc::default() })
     }
 
     /// Counts the transactions committed: each is one sync of the log.
@@ -99,41 +117,50 @@ impl Writer {
     ///
     /// # Errors
     /// [`NotCommitted`]; nothing of the batch has happened then.
-    pub async fn commit(&mut self, batch: &Batch) -> Result<(), NotCommitted> {
-        let committed = transaction(&mut self.connection, batch).await;
-        match committed {
-            Ok(()) => drop(self.commits.fetch_add(1, Ordering::Relaxed)),
-            // SQLite has rolled back by itself at some errors, a full disk for instance, and this is one more then.
-            Err(_) => drop(execute(&mut self.connection, "ROLLBACK").await),
-        }
-        Ok(committed?)
+    pub fn commit(&mut self, batch: &Batch) -> Result<(), NotCommitted> {
+        self.transaction(|db, ids| {
+            for sent in &batch.sent {
+                if ids.number(db, sent.device, &sent.id)?.is_some() {
+                    return Err(NotCommitted::Repeated);
+                }
+            }
+            Ok(write(db, batch)?)
+        })?;
+        self.ids.add(&batch.sent);
+        Ok(())
     }
 
     /// The answers that these ids got before, in no order.
     ///
     /// # Errors
     /// The database's.
-    pub async fn sent(&mut self, keys: &[(DeviceId, MessageId)]) -> sqlx::Result<Vec<Sent>> {
+    pub fn sent(&self, keys: &[(DeviceId, MessageId)]) -> Result<Vec<Sent>> {
+        let db = &self.connection;
+        let mut query = db.prepare_cached("SELECT time, delivered FROM sent WHERE number = ?")?;
         let mut found = Vec::new();
-        for keys in keys.chunks(ROWS) {
-            // The order of this join is forced so that it is always one index lookup for each key.
-            let mut query = QueryBuilder::<Sqlite>::new("WITH k(device, id) AS (");
-            query.push_values(keys, |mut row, (device, id)| {
-                row.push_bind(*device).push_bind(&id[..]);
-            });
-            query.push(") SELECT s.* FROM k CROSS JOIN sent s ON s.device = k.device AND s.id = k.id");
-            found.extend(
-                query
-                    .build()
-                    .persistent(false)
-                    .fetch_all(&mut self.connection)
-                    .await?
-                    .iter()
-                    .map(sent)
-                    .collect::<sqlx::Result<Vec<_>>>()?,
-            );
+        for (device, id) in keys {
+            if let Some(number) = self.ids.number(db, *device, id)? {
+                found.push(query.query_row([number.cast_signed()], |row| {
+                    let (time, delivered) = (unsigned(row, 0)?, unsigned(row, 1)?);
+                    Ok(Sent { device: *device, id: *id, number, time, delivered })
+                })?);
+            }
         }
         Ok(found)
+    }
+
+    /// What can wait until everybody has an answer: brings ids into their index, once there are enough of them.
+    ///
+    /// # Errors
+    /// The database's; it is tried again the next time.
+    pub fn tidy(&mut self) -> Result<(), NotCommitted> {
+        if self.ids.is_full() { self.index() } else { Ok(()) }
+    }
+
+    fn index(&mut self) -> Result<(), NotCommitted> {
+        self.transaction(|db, ids| Ok(ids.index(db)?))?;
+        self.ids.clear();
+        Ok(())
     }
 
     /// Forgets some ids of messages that were accepted before `time` (Unix milliseconds), the oldest first.
@@ -141,180 +168,172 @@ impl Writer {
     ///
     /// # Errors
     /// The database's.
-    pub async fn forget_sent_before(&mut self, time: u64) -> sqlx::Result<bool> {
-        // The last number given must outlive its row. Times never decrease with numbers: only the first rows need
-        // a look.
-        let query = "UPDATE place SET last_number = max(last_number, (SELECT coalesce(max(number), 0) FROM sent));
-            DELETE FROM sent WHERE time < ? AND number IN (SELECT number FROM sent ORDER BY number LIMIT 1000)";
-        let before = sqlx::query(query).bind(time.cast_signed()).execute(&mut self.connection).await?;
-        // One row is the place's.
-        Ok(before.rows_affected() > 1000)
+    pub fn forget_sent_before(&mut self, time: u64) -> Result<bool, NotCommitted> {
+        // Then all of them are in the index.
+        self.index()?;
+        let mut forgotten = 0;
+        self.transaction(|db, _| {
+            forgotten = forget(db, time)?;
+            Ok(())
+        })?;
+        Ok(forgotten == FORGET)
     }
 
     /// Writes the log back into the database and closes it.
     ///
     /// # Errors
     /// The database's.
-    pub async fn close(mut self) -> sqlx::Result<()> {
-        sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&mut self.connection).await?;
-        self.connection.close().await
+    pub fn close(self) -> Result<()> {
+        self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", (), |_| Ok(()))?;
+        self.connection.close().map_err(|(_, error)| error)
     }
-}
 
-/// Not with sqlx's own transactions: they count, and count wrong for ever once SQLite has rolled back by itself.
-/// And as one text where that is possible: each statement of its own is a trip to SQLite's thread and back, which
-/// costs more than what SQLite does.
-async fn transaction(db: &mut SqliteConnection, batch: &Batch) -> sqlx::Result<()> {
-    let mut text = QueryBuilder::<Sqlite>::new("");
-    if batch.changes.is_empty() {
-        text.push("BEGIN IMMEDIATE;");
-    } else {
-        execute(db, "BEGIN IMMEDIATE").await?;
-        for change in &batch.changes {
-            write_change(db, change).await?;
+    /// Everything of `work` is durable, or nothing of it has happened.
+    fn transaction(
+        &mut self,
+        work: impl FnOnce(&Connection, &Ids) -> Result<(), NotCommitted>,
+    ) -> Result<(), NotCommitted> {
+        let db = &self.connection;
+        run(db, "BEGIN IMMEDIATE")?;
+        let done = work(db, &self.ids).and_then(|()| Ok(run(db, "COMMIT")?));
+        match done {
+            Ok(()) => drop(self.commits.fetch_add(1, Ordering::Relaxed)),
+            // SQLite has rolled back by itself at some errors, a full disk for instance.
+            Err(_) if db.is_autocommit() => {}
+            Err(_) => run(db, "ROLLBACK")?,
         }
+        done
     }
-    write(&mut text, batch);
-    text.push("COMMIT");
-    let is_common = batch.messages.len().max(batch.sent.len()) <= COMMON;
-    text.build().persistent(is_common).execute(db).await.map(drop)
 }
 
-async fn execute(db: &mut SqliteConnection, statement: &'static str) -> sqlx::Result<()> {
-    sqlx::query(statement).execute(db).await.map(drop)
+/// A statement without values.
+pub(super) fn run(db: &Connection, statement: &str) -> Result<()> {
+    db.prepare_cached(statement)?.execute(()).map(drop)
 }
 
-/// `OR ROLLBACK`, since a failure ends the transaction anyway: for the usual `OR ABORT`, which undoes one statement
-/// alone, SQLite keeps a journal of every page that a statement of several rows touches.
-fn write(text: &mut QueryBuilder<Sqlite>, batch: &Batch) {
-    for messages in batch.messages.chunks(ROWS) {
-        write_messages(text, messages);
+fn write(db: &Connection, batch: &Batch) -> Result<()> {
+    for change in &batch.changes {
+        write_change(db, change)?;
     }
-    for sent in batch.sent.chunks(ROWS) {
-        write_sent(text, sent);
-    }
+    write_messages(db, &batch.messages)?;
+    write_sent(db, &batch.sent)?;
     let cursors = batch.cursors.iter().map(|(device, number)| (device.0, *number));
-    update(text, "devices SET cursor", "devices.id", cursors);
+    update(db, "UPDATE devices SET cursor = ? WHERE id = ?", cursors)?;
     let seen = batch.seen.iter().map(|(device, time)| (device.0, *time));
-    update(text, "devices SET seen", "devices.id", seen);
+    update(db, "UPDATE devices SET seen = ? WHERE id = ?", seen)?;
     let delivered = batch.delivered.iter().map(|(number, time)| (number.cast_signed(), *time));
-    update(text, "sent SET delivered", "sent.number", delivered);
-    if !batch.forget.is_empty() {
-        text.push("DELETE FROM messages WHERE number IN (SELECT value FROM json_each(");
-        text.push_bind(serde_json::to_string(&batch.forget).expect("numbers are JSON"));
-        text.push("));");
-    }
+    update(db, "UPDATE sent SET delivered = ? WHERE number = ?", delivered)?;
+    let mut forget = db.prepare_cached("DELETE FROM messages WHERE number = ?")?;
+    batch.forget.iter().try_for_each(|number| forget.execute([number.cast_signed()]).map(drop))
 }
 
-/// Sets `column` in the rows whose `key` comes first in a pair to what comes second.
-fn update(text: &mut QueryBuilder<Sqlite>, column: &str, key: &str, rows: impl Iterator<Item = (i64, u64)>) {
-    let rows: Vec<_> = rows.collect();
-    if !rows.is_empty() {
-        text.push("UPDATE OR ROLLBACK ").push(column).push(" = v.value ->> 1 FROM json_each(");
-        text.push_bind(serde_json::to_string(&rows).expect("numbers are JSON"));
-        text.push(") v WHERE ").push(key).push(" = v.value ->> 0;");
-    }
+/// Sets what comes second in a pair in the row that comes first.
+fn update(db: &Connection, statement: &str, mut rows: impl Iterator<Item = (i64, u64)>) -> Result<()> {
+    let mut statement = db.prepare_cached(statement)?;
+    rows.try_for_each(|(key, value)| statement.execute([value.cast_signed(), key]).map(drop))
 }
 
-fn write_messages(text: &mut QueryBuilder<Sqlite>, messages: &[Arc<Message>]) {
-    text.push(
-        "INSERT OR ROLLBACK INTO messages (number, id, time, sender, device, account, room, format, body) ",
-    );
-    text.push_values(messages, |mut row, message| {
+fn write_messages(db: &Connection, messages: &[Arc<Message>]) -> Result<()> {
+    let mut insert = db.prepare_cached(
+        "INSERT INTO messages (number, id, time, sender, device, account, room, format, body)
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    )?;
+    for message in messages {
         let place = &message.place;
         let (account, room) = match place.target {
-            Target::User(account) => (Some(account), None),
-            Target::Room(room) => (None, Some(room)),
+            Target::User(account) => (Some(account.0), None),
+            Target::Room(room) => (None, Some(room.0)),
         };
-        row.push_bind(place.number.cast_signed())
-            .push_bind(place.id.to_vec())
-            .push_bind(place.time.cast_signed())
-            .push_bind(place.sender)
-            .push_bind(place.device)
-            .push_bind(account)
-            .push_bind(room)
-            .push_bind(message.format)
-            .push_bind(message.body.to_vec());
-    });
-    text.push(";");
-}
-
-fn write_sent(text: &mut QueryBuilder<Sqlite>, sent: &[Sent]) {
-    text.push("INSERT OR ROLLBACK INTO sent (device, id, number, time, delivered) ");
-    text.push_values(sent, |mut row, sent| {
-        row.push_bind(sent.device)
-            .push_bind(sent.id.to_vec())
-            .push_bind(sent.number.cast_signed())
-            .push_bind(sent.time.cast_signed())
-            .push_bind(sent.delivered.cast_signed());
-    });
-    text.push(";");
-}
-
-fn sent(row: &SqliteRow) -> sqlx::Result<Sent> {
-    Ok(Sent {
-        device: row.try_get("device")?,
-        id: super::reader::bytes(row, "id")?,
-        number: super::reader::unsigned(row, "number")?,
-        time: super::reader::unsigned(row, "time")?,
-        delivered: super::reader::unsigned(row, "delivered")?,
-    })
-}
-
-async fn write_change(db: &mut SqliteConnection, change: &Change) -> sqlx::Result<()> {
-    let query = match change {
-        Change::Account(account, credentials, time) => {
-            sqlx::query("INSERT INTO accounts (id, name, email, password, disabled, created) VALUES (?, ?, ?, ?, ?, ?)")
-                .bind(account.id)
-                .bind(&*account.name)
-                .bind(&credentials.email)
-                .bind(&credentials.password)
-                .bind(account.disabled)
-                .bind(time.cast_signed())
-        }
-        Change::Password(account, password) => {
-            sqlx::query("UPDATE accounts SET password = ? WHERE id = ?").bind(password).bind(account)
-        }
-        Change::Device(device, time) => {
-            sqlx::query("INSERT INTO devices (id, account, fingerprint, label, cursor, created, seen) VALUES (?, ?, ?, ?, ?, ?6, ?6)")
-                .bind(device.id)
-                .bind(device.account)
-                .bind(&device.fingerprint[..])
-                .bind(&device.label)
-                .bind(device.cursor.cast_signed())
-                .bind(time.cast_signed())
-        }
-        Change::Label(device, label) => sqlx::query("UPDATE devices SET label = ? WHERE id = ?").bind(label).bind(device),
-        Change::NoDevice(device) => sqlx::query("DELETE FROM devices WHERE id = ?").bind(device),
-        Change::Board(board) => {
-            sqlx::query("INSERT OR REPLACE INTO boards (account, owner, lookup, owner_proof, expires) VALUES (?, ?, ?, ?, ?)")
-                .bind(board.account)
-                .bind(board.owner)
-                .bind(&board.lookup[..])
-                .bind(&board.owner_proof[..])
-                .bind(board.expires.cast_signed())
-        }
-        Change::Claimed(account, claim) => {
-            sqlx::query("UPDATE boards SET device = ?, board_proof = ?, claimed = ? WHERE account = ?")
-                .bind(&claim.device[..])
-                .bind(&claim.proof[..])
-                .bind(claim.time.cast_signed())
-                .bind(account)
-        }
-        Change::Disabled(account) => sqlx::query("UPDATE accounts SET disabled = 1 WHERE id = ?").bind(account),
-        Change::Enabled(account) => sqlx::query("UPDATE accounts SET disabled = 0 WHERE id = ?").bind(account),
-        Change::Room(room, time) => {
-            sqlx::query("INSERT INTO rooms (id, name, created) VALUES (?, ?, ?)").bind(room.id).bind(&*room.name).bind(time.cast_signed())
-        }
-        Change::NoRoom(room) => sqlx::query("DELETE FROM rooms WHERE id = ?").bind(room),
-        Change::Member(member) => sqlx::query("INSERT INTO members (room, account, joined_at) VALUES (?, ?, ?)")
-            .bind(member.room)
-            .bind(member.account)
-            .bind(member.joined_at.cast_signed()),
-        Change::NoMember(room, account) => {
-            sqlx::query("DELETE FROM members WHERE room = ? AND account = ?").bind(room).bind(account)
-        }
-    };
-    query.execute(db).await?;
+        insert.execute(params![
+            place.number.cast_signed(),
+            place.id,
+            place.time.cast_signed(),
+            place.sender.0,
+            place.device.0,
+            account,
+            room,
+            message.format,
+            message.body,
+        ])?;
+    }
     Ok(())
+}
+
+fn write_sent(db: &Connection, sent: &[Sent]) -> Result<()> {
+    let mut insert =
+        db.prepare_cached("INSERT INTO sent (number, device, id, time, delivered) VALUES (?, ?, ?, ?, ?)")?;
+    for Sent { device, id, number, time, delivered } in sent {
+        let (number, time, delivered) = (number.cast_signed(), time.cast_signed(), delivered.cast_signed());
+        insert.execute(params![number, device.0, id, time, delivered])?;
+    }
+    Ok(())
+}
+
+/// How many were forgotten. Times never decrease with numbers: only the first rows need a look.
+fn forget(db: &Connection, before: u64) -> Result<usize> {
+    // The last number given must outlive its row.
+    run(db, "UPDATE place SET last_number = max(last_number, (SELECT coalesce(max(number), 0) FROM sent))")?;
+    let mut oldest =
+        db.prepare_cached("SELECT number, device, id, time FROM sent ORDER BY number LIMIT ?")?;
+    let rows = oldest
+        .query_map([FORGET as i64], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, unsigned(row, 3)?)))?;
+    let rows = rows.collect::<Result<Vec<(i64, i64, MessageId, u64)>>>()?;
+    let mut sent = db.prepare_cached("DELETE FROM sent WHERE number = ?")?;
+    let mut ids = db.prepare_cached("DELETE FROM sent_ids WHERE device = ? AND id = ?")?;
+    let mut forgotten = 0;
+    for (number, device, id, _) in rows.into_iter().take_while(|(_, _, _, time)| *time < before) {
+        sent.execute([number])?;
+        ids.execute(params![device, id])?;
+        forgotten += 1;
+    }
+    Ok(forgotten)
+}
+
+fn unsigned(row: &rusqlite::Row<'_>, column: usize) -> Result<u64> {
+    row.get::<_, i64>(column).map(i64::cast_unsigned)
+}
+
+fn write_change(db: &Connection, change: &Change) -> Result<()> {
+    match change {
+        Change::Account(account, Credentials { email, password }, time) => db.execute(
+            "INSERT INTO accounts (id, name, email, password, disabled, created) VALUES (?, ?, ?, ?, ?, ?)",
+            params![account.id.0, account.name, email, password, account.disabled, time.cast_signed()],
+        ),
+        Change::Password(account, password) => {
+            db.execute("UPDATE accounts SET password = ? WHERE id = ?", params![password, account.0])
+        }
+        Change::Device(Device { id, account, fingerprint, label, cursor }, time) => db.execute(
+            "INSERT INTO devices (id, account, fingerprint, label, cursor, created, seen)
+            VALUES (?, ?, ?, ?, ?, ?6, ?6)",
+            params![id.0, account.0, fingerprint, label, cursor.cast_signed(), time.cast_signed()],
+        ),
+        Change::Label(device, label) => {
+            db.execute("UPDATE devices SET label = ? WHERE id = ?", params![label, device.0])
+        }
+        Change::NoDevice(device) => db.execute("DELETE FROM devices WHERE id = ?", [device.0]),
+        Change::Board(Board { account, owner, lookup, owner_proof, expires, claim: _ }) => db.execute(
+            "INSERT OR REPLACE INTO boards (account, owner, lookup, owner_proof, expires)
+            VALUES (?, ?, ?, ?, ?)",
+            params![account.0, owner.0, lookup, owner_proof, expires.cast_signed()],
+        ),
+        Change::Claimed(account, Claim { device, proof, time }) => db.execute(
+            "UPDATE boards SET device = ?, board_proof = ?, claimed = ? WHERE account = ?",
+            params![device, proof, time.cast_signed(), account.0],
+        ),
+        Change::Disabled(account) => db.execute("UPDATE accounts SET disabled = 1 WHERE id = ?", [account.0]),
+        Change::Enabled(account) => db.execute("UPDATE accounts SET disabled = 0 WHERE id = ?", [account.0]),
+        Change::Room(room, time) => db.execute(
+            "INSERT INTO rooms (id, name, created) VALUES (?, ?, ?)",
+            params![room.id.0, room.name, time.cast_signed()],
+        ),
+        Change::NoRoom(room) => db.execute("DELETE FROM rooms WHERE id = ?", [room.0]),
+        Change::Member(Member { room, account, joined_at }) => db.execute(
+            "INSERT INTO members (room, account, joined_at) VALUES (?, ?, ?)",
+            params![room.0, account.0, joined_at.cast_signed()],
+        ),
+        Change::NoMember(room, account) => {
+            db.execute("DELETE FROM members WHERE room = ? AND account = ?", [room.0, account.0])
+        }
+    }
+    .map(drop)
 }

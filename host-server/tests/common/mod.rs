@@ -17,7 +17,7 @@ use sordino_server::{
 pub struct Bench {
     pub hub: Arc<Hub>,
     pub reader: Reader,
-    committer: Task<sqlx::Result<()>>,
+    committer: Task<rusqlite::Result<()>>,
 }
 
 impl Bench {

@@ -1,0 +1,69 @@
+//! Which ids devices have sent already.
+//!
+//! Ids are random: in an index, each has its place on another page, which would be written for one message alone. So
+//! the last ones are kept in memory, and come into the index many at a time, in its order. At the start, those that
+//! the index doesn't have are read from the list of what was sent.
+
+use std::collections::HashMap;
+
+use rusqlite::{Connection, OptionalExtension as _, Result, params};
+
+use super::{DeviceId, MessageId, Sent, writer::run};
+
+/// Ids in memory before they come into the index: 0.4 MiB, and some 20 ms of work.
+const RECENT: usize = 8192;
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Ids {
+    recent: HashMap<(DeviceId, MessageId), u64>,
+}
+
+impl Ids {
+    /// What the index in the database doesn't have.
+    pub fn load(db: &Connection) -> Result<Self> {
+        let query = "SELECT device, id, number FROM sent WHERE number > (SELECT indexed FROM place)";
+        let mut statement = db.prepare(query)?;
+        let rows = statement.query_map((), |row| {
+            Ok(((DeviceId(row.get(0)?), row.get(1)?), row.get::<_, i64>(2)?.cast_unsigned()))
+        })?;
+        Ok(Self { recent: rows.collect::<Result<_>>()? })
+    }
+
+    /// The number of the message that a device has sent under an id.
+    pub fn number(&self, db: &Connection, device: DeviceId, id: &MessageId) -> Result<Option<u64>> {
+        if let Some(number) = self.recent.get(&(device, *id)) {
+            return Ok(Some(*number));
+        }
+        let mut statement = db.prepare_cached("SELECT number FROM sent_ids WHERE device = ? AND id = ?")?;
+        let number = statement.query_row(params![device.0, id], |row| row.get::<_, i64>(0)).optional()?;
+        Ok(number.map(i64::cast_unsigned))
+    }
+
+    /// These are durable.
+    pub fn add(&mut self, sent: &[Sent]) {
+        self.recent.extend(sent.iter().map(|s| ((s.device, s.id), s.number)));
+    }
+
+    /// Whether it is time for [`index`](Self::index).
+    pub fn is_full(&self) -> bool {
+        self.recent.len() >= RECENT
+    }
+
+    /// Brings what is in memory into the index, within a transaction. When that is durable, [`clear`](Self::clear)
+    /// is next.
+    pub fn index(&self, db: &Connection) -> Result<()> {
+        let mut ids: Vec<_> = self.recent.iter().collect();
+        ids.sort_unstable();
+        let mut insert = db.prepare_cached("INSERT INTO sent_ids (device, id, number) VALUES (?, ?, ?)")?;
+        for ((device, id), number) in ids {
+            insert.execute(params![device.0, id, number.cast_signed()])?;
+        }
+        run(db, "UPDATE place SET indexed = (SELECT coalesce(max(number), indexed) FROM sent)")
+    }
+
+    /// The index has them all.
+    pub fn clear(&mut self) {
+        self.recent.clear();
+    }
+}
