@@ -9,7 +9,7 @@ use sordino_core::identity::ServedSuite;
 use sordino_core::record::{Direction, Inbound, Outbound};
 use sordino_core::{Accept, Acceptor, Client, Conn, Io, RxBuf, Server, Suite, Suite1, Suite2, TxBuf};
 use sordino_server::config::Limits;
-use sordino_server::hub::{Attached, Outlet, Promised, Recipient, Signal, State, Submission};
+use sordino_server::hub::{Attached, Outlet, Promised, Recipient, Signal, State, Submission, Wakes};
 use sordino_server::store::{Account, AccountId, Device, DeviceId, Member, Room, RoomId, Snapshot};
 use sordino_tests::pair::setup::{Seeded, Setup};
 
@@ -193,10 +193,14 @@ fn route_one(state: &mut State, people: &[(Attached, Arc<Outlet>)], number: u64)
     };
     let draft = state.accept(&submission, NOW, &mut Promised::default()).expect("a draft");
     assert_eq!(draft.message.place.number, number);
-    state.publish(draft);
+    let mut wakes = Wakes::default();
+    state.publish(draft, &mut wakes);
+    wakes.wake();
     for (attached, outlet) in &people[1..] {
         assert!(matches!(outlet.take(), Some(Signal::Mail)));
         assert_eq!(state.deliveries(attached.id, number - 1, 64).len(), 1);
-        state.acknowledge(attached.id, number, NOW);
+        let mut wakes = Wakes::default();
+        state.acknowledge(attached.id, number, NOW, &mut wakes);
+        wakes.wake();
     }
 }

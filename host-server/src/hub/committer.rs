@@ -18,7 +18,7 @@ use sordino_core::messages::Code;
 
 use super::{
     Hub, Now,
-    outlet::Outgoing,
+    outlet::{Outgoing, Wakes},
     presence::ConnectionId,
     state::{Draft, Promised, Submission},
 };
@@ -330,8 +330,9 @@ impl Committer {
 
     /// What was decided is durable: everybody hears of it.
     fn publish(&self, decided: Decided) {
+        let mut wakes = Wakes::default();
         let mut state = self.hub.state();
-        decided.drafts.into_iter().for_each(|draft| state.publish(draft));
+        decided.drafts.into_iter().for_each(|draft| state.publish(draft, &mut wakes));
         for (origin, id, code) in decided.refused {
             state.tell(origin, Outgoing::Refused(id, code, 0));
         }
@@ -342,6 +343,8 @@ impl Committer {
                 state.tell(origin, Outgoing::Delivered(sent.id, sent.delivered));
             }
         }
+        drop(state);
+        wakes.wake();
     }
 
     /// The earlier answers to ids that come again.

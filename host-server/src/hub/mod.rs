@@ -38,7 +38,7 @@ pub use committer::{RoomChange, Unavailable};
 pub use directory::{Assembly, Directory, Person};
 pub use lists::{BoardLine, Page, RoomLine, UserLine};
 pub use mailbox::{Mailboxes, Released, Waiting};
-pub use outlet::{Outgoing, Outlet, Signal};
+pub use outlet::{Outgoing, Outlet, Signal, Wakes};
 pub use presence::{Connected, ConnectionId, Presence};
 pub use recent::Recent;
 pub use state::{Attached, Delivery, Draft, Promised, Recipient, State, Submission};
@@ -140,7 +140,10 @@ impl Hub {
 
     /// A device has acknowledged everything up to a number.
     pub fn acknowledge(&self, id: ConnectionId, number: u64) {
-        if self.state().acknowledge(id, number, unix_now()) {
+        let mut wakes = Wakes::default();
+        let unannounced = self.state().acknowledge(id, number, unix_now(), &mut wakes);
+        wakes.wake();
+        if unannounced {
             // When the queue is full, the committer is about to save anyway.
             let _ = self.requests.try_send(Request::Unsaved);
         }

@@ -59,29 +59,76 @@ pub struct Outlet {
     waker: AtomicWaker,
 }
 
+/// Connections that have something new. They are woken when the state of the hub isn't locked any more, which they
+/// need, and when all that there is for them is there.
+#[derive(Debug, Default)]
+pub struct Wakes(Vec<Arc<Outlet>>);
+
+impl Wakes {
+    /// Queues an event.
+    pub fn tell(&mut self, outlet: &Arc<Outlet>, event: Outgoing) {
+        if outlet.put(event) {
+            self.0.push(Arc::clone(outlet));
+        }
+    }
+
+    /// Says that the mailbox has more.
+    pub fn mail(&mut self, outlet: &Arc<Outlet>) {
+        if outlet.put_mail() {
+            self.0.push(Arc::clone(outlet));
+        }
+    }
+
+    /// Wakes them all.
+    pub fn wake(self) {
+        self.0.iter().for_each(|outlet| outlet.waker.wake());
+    }
+}
+
+impl Queue {
+    fn is_empty(&self) -> bool {
+        self.events.is_empty() && !self.mail && self.close.is_none()
+    }
+}
+
 impl Outlet {
     /// Queues an event.
     pub fn tell(&self, event: Outgoing) {
-        let mut queue = self.lock();
-        let waiting = queue.events.len();
-        match event {
-            Outgoing::RoomEvent(..) if waiting >= NEWS => return,
-            _ if waiting >= EVENTS => {
-                queue.events.clear();
-                queue.close.get_or_insert(CloseReason::Overloaded);
-            }
-            event => queue.events.push_back(event),
+        if self.put(event) {
+            self.waker.wake();
         }
-        drop(queue);
-        self.waker.wake();
     }
 
     /// Says that the mailbox has more.
     pub fn mail(&self) {
-        let known = std::mem::replace(&mut self.lock().mail, true);
-        if !known {
+        if self.put_mail() {
             self.waker.wake();
         }
+    }
+
+    /// True if the connection must be woken: it looks at its queue until that is empty, so somebody has seen to it
+    /// already if it is not.
+    fn put(&self, event: Outgoing) -> bool {
+        let mut queue = self.lock();
+        let first = queue.is_empty();
+        let waiting = queue.events.len();
+        match event {
+            Outgoing::RoomEvent(..) if waiting >= NEWS => return false,
+            _ if waiting >= EVENTS => {
+                queue.events.clear();
+                queue.close.get_or_insert(CloseReason::Overloaded);
+                return true;
+            }
+            event => queue.events.push_back(event),
+        }
+        first
+    }
+
+    fn put_mail(&self) -> bool {
+        let mut queue = self.lock();
+        let first = queue.is_empty();
+        queue.mail = true;
+        first
     }
 
     /// Closes the connection; the first reason counts.

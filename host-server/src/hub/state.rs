@@ -15,7 +15,7 @@ use sordino_core::messages::{CloseReason, Code, NoticeLevel, RoomEventKind};
 use super::{
     directory::Directory,
     mailbox::{Mailboxes, Released, Waiting},
-    outlet::{Outgoing, Outlet},
+    outlet::{Outgoing, Outlet, Wakes},
     presence::{Connected, ConnectionId, Presence},
     recent::Recent,
 };
@@ -234,7 +234,7 @@ impl State {
     }
 
     /// A message is durable: into the lists, to the receiving connections, and the answer to its sender.
-    pub fn publish(&mut self, draft: Draft) {
+    pub fn publish(&mut self, draft: Draft, wakes: &mut Wakes) {
         let Draft { message, takers, missers, origin } = draft;
         let place = message.place;
         (self.last_number, self.last_time) = (place.number, place.time);
@@ -244,10 +244,12 @@ impl State {
         if self.mailboxes.place(Waiting::new(place, false, Some(origin)), &takers) {
             self.recent.push(message);
         }
-        self.tell(origin, Outgoing::Accepted(place.id, place.number, place.time));
+        if let Some(sender) = self.presence.get(origin) {
+            wakes.tell(&sender.outlet, Outgoing::Accepted(place.id, place.number, place.time));
+        }
         for device in takers {
             if let Some(receiver) = self.presence.receiver(device) {
-                receiver.outlet.mail();
+                wakes.mail(&receiver.outlet);
             }
         }
     }
@@ -270,17 +272,17 @@ impl State {
     }
 
     /// A device has acknowledged everything up to a number. True if the committer must hear of it.
-    pub fn acknowledge(&mut self, id: ConnectionId, number: u64, now: u64) -> bool {
+    pub fn acknowledge(&mut self, id: ConnectionId, number: u64, now: u64, wakes: &mut Wakes) -> bool {
         let Some(connected) = self.presence.get(id) else { return false };
         let (device, account) = (connected.device, connected.account);
         let released = self.mailboxes.acknowledge(device, account, number);
         self.directory.set_cursor(device, number);
         self.unsaved.cursors.insert(device, number);
-        self.take(released, now);
+        self.take(released, now, wakes);
         !mem::replace(&mut self.unsaved.announced, true)
     }
 
-    fn take(&mut self, released: Released, now: u64) {
+    fn take(&mut self, released: Released, now: u64, wakes: &mut Wakes) {
         self.unsaved.forget.extend(released.forgotten);
         for message in released.delivered {
             let place = message.place;
@@ -288,7 +290,7 @@ impl State {
             let origin =
                 message.origin.and_then(|id| self.presence.get(id)).filter(|c| c.device == place.device);
             if let Some(sender) = origin.or_else(|| self.connection_of(place.device)) {
-                sender.outlet.tell(Outgoing::Delivered(place.id, now));
+                wakes.tell(&sender.outlet, Outgoing::Delivered(place.id, now));
             }
         }
     }
