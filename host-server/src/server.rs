@@ -247,7 +247,9 @@ impl Threads {
     fn start() -> Result<Self> {
         let executor = Arc::new(Executor::new());
         let (running, stopped) = channel::bounded::<()>(1);
-        for number in 0..thread::available_parallelism().map_or(1, usize::from) {
+        // A core is for the thread that writes. With one thread more, each event that comes alone wakes two of them.
+        let cores = thread::available_parallelism().map_or(1, usize::from);
+        for number in 0..cores.saturating_sub(1).max(1) {
             let (executor, stopped) = (Arc::clone(&executor), stopped.clone());
             let work = move || {
                 // A connection that panics ends alone: the thread goes on with the others.
