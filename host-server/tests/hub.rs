@@ -198,11 +198,14 @@ fn delivered_is_told_once_to_the_sender() {
         alice.send("@bob", id(1), "hello").await.unwrap();
         desk.receive().await;
         desk.acknowledge();
+        bench.hub.flush().await;
         assert!(alice.signals().is_empty(), "a copy for the sender is no delivery");
         for device in [&mut bob, &mut tablet] {
             device.receive().await;
             device.acknowledge();
         }
+        assert!(alice.signals().is_empty(), "not yet durable");
+        bench.hub.flush().await;
         let told = alice.signals();
         assert!(matches!(told[..], [Signal::Event(Outgoing::Delivered(of, _))] if of == id(1)), "{told:?}");
         bench.close().await;
@@ -463,11 +466,14 @@ fn nothing_is_acknowledged_that_the_disk_refused() {
         assert!(bob.receive().await.is_empty());
         bench.hub.flush().await;
         assert_eq!(bench.reader.count().await.unwrap(), 1, "the acknowledgement could not be stored");
+        assert!(alice.signals().is_empty(), "nor told");
         other.execute("DROP TRIGGER messages; DROP TRIGGER cursors").await.unwrap();
         assert!(alice.send("@bob", id(2), "two").await.is_ok(), "the same id, again");
         assert_eq!(bob.receive().await, ["two"]);
         bench.hub.flush().await;
         assert_eq!(bench.reader.count().await.unwrap(), 1, "the acknowledgement wasn't lost");
+        let told = alice.signals();
+        assert!(matches!(told[..], [Signal::Event(Outgoing::Delivered(of, _))] if of == id(1)), "{told:?}");
         bench.close().await;
     });
 }

@@ -199,8 +199,6 @@ fn route_one(state: &mut State, people: &[(Attached, Arc<Outlet>)], number: u64)
     for (attached, outlet) in &people[1..] {
         assert!(matches!(outlet.take(), Some(Signal::Mail)));
         assert_eq!(state.deliveries(attached.id, number - 1, 64).len(), 1);
-        let mut wakes = Wakes::default();
-        state.acknowledge(attached.id, number, NOW, &mut wakes);
-        wakes.wake();
+        state.acknowledge(attached.id, number, NOW);
     }
 }

@@ -30,7 +30,8 @@ const BATCH: usize = 512;
 /// each little and saves the disk much.
 const BUSY: usize = 4;
 const GATHER: Duration = Duration::from_millis(1);
-/// Acknowledgements alone aren't urgent: lost ones are only given again.
+/// Acknowledgements alone aren't urgent: lost ones are only given again. Their senders are told when they are durable,
+/// so that each hears of many at once.
 const UNSAVED: Duration = Duration::from_millis(100);
 /// What a client is asked to wait when the disk refuses, and what isn't urgent waits too, in seconds.
 const RETRY: u32 = 5;
@@ -264,11 +265,15 @@ impl Committer {
     fn save(&mut self) {
         self.save_at = None;
         let mut batch = Batch::default();
-        self.hub.state().drain_unsaved(&mut batch);
+        let deliveries = self.hub.state().drain_unsaved(&mut batch);
         if self.commit(&batch).is_err() {
-            self.hub.state().restore_unsaved(&mut batch);
+            self.hub.state().restore_unsaved(batch, deliveries);
             self.save_at = Some(alarm(Duration::from_secs(RETRY.into())));
+            return;
         }
+        let mut wakes = Wakes::default();
+        self.hub.state().confirm(deliveries, &mut wakes);
+        wakes.wake();
     }
 
     fn submit(&mut self, submissions: Vec<Submission>) {

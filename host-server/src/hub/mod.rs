@@ -7,7 +7,7 @@
 //!            numbers into the mailbox of each device ──▶ wake receiving sessions
 //!                                                             │
 //! session ◀── deliveries: shared bytes, or the store ◀────────┘
-//! session ── acknowledge ──▶ out of the mailbox; DELIVERED to the sender
+//! session ── acknowledge ──▶ out of the mailbox; durable soon; then DELIVERED to the sender
 //! ```
 //!
 //! [`state`] decides and knows no time, socket or database; [`committer`] makes decisions durable in one
@@ -41,7 +41,7 @@ pub use mailbox::{Mailboxes, Released, Waiting};
 pub use outlet::{Outgoing, Outlet, Signal, Wakes};
 pub use presence::{Connected, ConnectionId, Presence};
 pub use recent::Recent;
-pub use state::{Attached, Delivery, Draft, Promised, Recipient, State, Submission};
+pub use state::{Attached, Confirmation, Delivery, Draft, Promised, Recipient, State, Submission};
 
 use crate::{
     config::Limits,
@@ -140,10 +140,7 @@ impl Hub {
 
     /// A device has acknowledged everything up to a number.
     pub fn acknowledge(&self, id: ConnectionId, number: u64) {
-        let mut wakes = Wakes::default();
-        let unannounced = self.state().acknowledge(id, number, unix_now(), &mut wakes);
-        wakes.wake();
-        if unannounced {
+        if self.state().acknowledge(id, number, unix_now()) {
             // When the queue is full, the committer is about to save anyway.
             let _ = self.requests.try_send(Request::Unsaved);
         }

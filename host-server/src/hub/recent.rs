@@ -30,7 +30,15 @@ impl Recent {
     /// A message, if it is still here.
     #[must_use]
     pub fn get(&self, number: u64) -> Option<Arc<Message>> {
+        // Hardly a number is missing, so a message is hardly ever before its place.
+        let first = self.messages.front()?.place.number;
+        let most = usize::try_from(number.checked_sub(first)?).ok()?;
+        let here = self.messages.get(most).filter(|m| m.place.number == number);
+        here.or_else(|| self.search(number)).cloned()
+    }
+
+    fn search(&self, number: u64) -> Option<&Arc<Message>> {
         let at = self.messages.binary_search_by_key(&number, |m| m.place.number).ok()?;
-        self.messages.get(at).cloned()
+        self.messages.get(at)
     }
 }

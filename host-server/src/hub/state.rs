@@ -14,7 +14,7 @@ use sordino_core::messages::{CloseReason, Code, NoticeLevel, RoomEventKind};
 
 use super::{
     directory::Directory,
-    mailbox::{Mailboxes, Released, Waiting},
+    mailbox::{Mailboxes, Waiting},
     outlet::{Outgoing, Outlet, Wakes},
     presence::{Connected, ConnectionId, Presence},
     recent::Recent,
@@ -96,6 +96,9 @@ pub enum Delivery {
     Stored(u64),
 }
 
+/// A message that was delivered for the first time, and when in Unix milliseconds.
+pub type Confirmation = (Waiting, u64);
+
 /// See the module.
 #[derive(Debug)]
 pub struct State {
@@ -121,7 +124,7 @@ pub struct State {
 struct Unsaved {
     cursors: BTreeMap<DeviceId, u64>,
     seen: BTreeMap<DeviceId, u64>,
-    delivered: Vec<(u64, u64)>,
+    delivered: Vec<Confirmation>,
     forget: Vec<u64>,
     announced: bool,
 }
@@ -272,25 +275,25 @@ impl State {
     }
 
     /// A device has acknowledged everything up to a number. True if the committer must hear of it.
-    pub fn acknowledge(&mut self, id: ConnectionId, number: u64, now: u64, wakes: &mut Wakes) -> bool {
+    pub fn acknowledge(&mut self, id: ConnectionId, number: u64, now: u64) -> bool {
         let Some(connected) = self.presence.get(id) else { return false };
         let (device, account) = (connected.device, connected.account);
         let released = self.mailboxes.acknowledge(device, account, number);
         self.directory.set_cursor(device, number);
         self.unsaved.cursors.insert(device, number);
-        self.take(released, now, wakes);
+        self.unsaved.forget.extend(released.forgotten);
+        self.unsaved.delivered.extend(released.delivered.into_iter().map(|message| (message, now)));
         !mem::replace(&mut self.unsaved.announced, true)
     }
 
-    fn take(&mut self, released: Released, now: u64, wakes: &mut Wakes) {
-        self.unsaved.forget.extend(released.forgotten);
-        for message in released.delivered {
+    /// These deliveries are durable: the senders hear of them.
+    pub fn confirm(&self, deliveries: Vec<Confirmation>, wakes: &mut Wakes) {
+        for (message, time) in deliveries {
             let place = message.place;
-            self.unsaved.delivered.push((place.number, now));
             let origin =
                 message.origin.and_then(|id| self.presence.get(id)).filter(|c| c.device == place.device);
             if let Some(sender) = origin.or_else(|| self.connection_of(place.device)) {
-                wakes.tell(&sender.outlet, Outgoing::Delivered(place.id, now));
+                wakes.tell(&sender.outlet, Outgoing::Delivered(place.id, time));
             }
         }
     }
@@ -470,24 +473,26 @@ impl State {
 
     // ---- the committer's share ----
 
-    /// Moves what acknowledgements have changed into a batch.
-    pub fn drain_unsaved(&mut self, batch: &mut Batch) {
+    /// Moves what acknowledgements have changed into a batch. What they have delivered is for [`Self::confirm`] once
+    /// the batch is durable.
+    pub fn drain_unsaved(&mut self, batch: &mut Batch) -> Vec<Confirmation> {
         let unsaved = mem::take(&mut self.unsaved);
         batch.cursors.extend(unsaved.cursors);
         batch.seen.extend(unsaved.seen);
-        batch.delivered.extend(unsaved.delivered);
+        batch.delivered.extend(unsaved.delivered.iter().map(|(message, time)| (message.place.number, *time)));
         batch.forget.extend(unsaved.forget);
+        unsaved.delivered
     }
 
     /// The batch could not be committed: what was drained into it waits for the next one.
-    pub fn restore_unsaved(&mut self, batch: &mut Batch) {
+    pub fn restore_unsaved(&mut self, mut batch: Batch, mut deliveries: Vec<Confirmation>) {
         for (device, number) in batch.cursors.drain(..) {
             self.unsaved.cursors.entry(device).and_modify(|n| *n = number.max(*n)).or_insert(number);
         }
         for (device, time) in batch.seen.drain(..) {
             self.unsaved.seen.entry(device).or_insert(time);
         }
-        self.unsaved.delivered.append(&mut batch.delivered);
+        self.unsaved.delivered.append(&mut deliveries);
         self.unsaved.forget.append(&mut batch.forget);
     }
 }

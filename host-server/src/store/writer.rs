@@ -223,8 +223,25 @@ fn write(db: &Connection, batch: &Batch) -> Result<()> {
     update(db, "UPDATE devices SET seen = ? WHERE id = ?", seen)?;
     let delivered = batch.delivered.iter().map(|(number, time)| (number.cast_signed(), *time));
     update(db, "UPDATE sent SET delivered = ? WHERE number = ?", delivered)?;
-    let mut forget = db.prepare_cached("DELETE FROM messages WHERE number = ?")?;
-    batch.forget.iter().try_for_each(|number| forget.execute([number.cast_signed()]).map(drop))
+    let mut forget = db.prepare_cached("DELETE FROM messages WHERE number BETWEEN ? AND ?")?;
+    for (first, last) in ranges(&batch.forget) {
+        forget.execute([first.cast_signed(), last.cast_signed()])?;
+    }
+    Ok(())
+}
+
+/// What is forgotten together mostly came together.
+fn ranges(numbers: &[u64]) -> Vec<(u64, u64)> {
+    let mut numbers = numbers.to_vec();
+    numbers.sort_unstable();
+    let mut ranges: Vec<(u64, u64)> = Vec::new();
+    for number in numbers {
+        match ranges.last_mut() {
+            Some((_, last)) if number <= *last + 1 => *last = number,
+            _ => ranges.push((number, number)),
+        }
+    }
+    ranges
 }
 
 /// Sets what comes second in a pair in the row that comes first.
@@ -336,4 +353,15 @@ fn write_change(db: &Connection, change: &Change) -> Result<()> {
         }
     }
     .map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_have_no_number_more_and_none_less() {
+        assert_eq!(ranges(&[]), []);
+        assert_eq!(ranges(&[7, 3, 5, 4, 9, 9, 10]), [(3, 5), (7, 7), (9, 10)]);
+    }
 }
