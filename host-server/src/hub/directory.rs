@@ -7,7 +7,7 @@ use std::{
 };
 
 use crate::store::{
-    Account, AccountId, Board, Change, Device, DeviceId, Member, Place, Room, RoomId, Target,
+    Account, AccountId, Board, ById, Change, Device, DeviceId, Member, Place, Room, RoomId, Target,
 };
 
 /// An account and what hangs on it.
@@ -33,13 +33,13 @@ pub struct Assembly {
 /// See the module.
 #[derive(Debug, Default)]
 pub struct Directory {
-    people: HashMap<AccountId, Person>,
+    people: ById<AccountId, Person>,
     by_name: BTreeMap<Arc<str>, AccountId>,
-    devices: HashMap<DeviceId, Device>,
+    devices: ById<DeviceId, Device>,
     by_fingerprint: HashMap<[u8; 32], DeviceId>,
-    boards: HashMap<AccountId, Board>,
+    boards: ById<AccountId, Board>,
     by_lookup: HashMap<[u8; 32], AccountId>,
-    rooms: HashMap<RoomId, Assembly>,
+    rooms: ById<RoomId, Assembly>,
     by_room_name: BTreeMap<Arc<str>, RoomId>,
     last_rows: (i64, i64, i64),
 }

@@ -4,10 +4,10 @@
 //! a message, up to the configured capacity. Everything here follows from the database and is built
 //! again at start by the same rules.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::VecDeque;
 
 use super::presence::ConnectionId;
-use crate::store::{AccountId, DeviceId, Place, RoomId, Target};
+use crate::store::{AccountId, ById, DeviceId, Place, RoomId, Target};
 
 /// A message that some device needs.
 #[derive(Clone, Copy, Debug)]
@@ -33,8 +33,8 @@ pub struct Released {
 /// See the module.
 #[derive(Debug)]
 pub struct Mailboxes {
-    lists: HashMap<DeviceId, VecDeque<u64>>,
-    waiting: BTreeMap<u64, Waiting>,
+    lists: ById<DeviceId, VecDeque<u64>>,
+    waiting: ById<u64, Waiting>,
     capacity: usize,
 }
 
@@ -42,7 +42,7 @@ impl Mailboxes {
     /// `capacity` in messages for each device.
     #[must_use]
     pub fn new(capacity: usize) -> Self {
-        Self { lists: HashMap::new(), waiting: BTreeMap::new(), capacity }
+        Self { lists: ById::default(), waiting: ById::default(), capacity }
     }
 
     /// Whether a device's list takes another message.

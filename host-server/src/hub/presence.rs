@@ -1,14 +1,11 @@
 //! Who is connected, with which device, and which connection of a device receives.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use sordino_core::messages::CloseReason;
 
 use super::{directory::behind, outlet::Outlet};
-use crate::store::{AccountId, DeviceId};
+use crate::store::{AccountId, ById, DeviceId};
 
 /// A connection after its login; never given twice while the server runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -31,9 +28,9 @@ pub struct Connected {
 #[derive(Debug, Default)]
 pub struct Presence {
     last: u64,
-    connections: HashMap<ConnectionId, Connected>,
+    connections: ById<ConnectionId, Connected>,
     online: BTreeMap<Arc<str>, Vec<ConnectionId>>,
-    receiving: HashMap<DeviceId, ConnectionId>,
+    receiving: ById<DeviceId, ConnectionId>,
 }
 
 impl Presence {

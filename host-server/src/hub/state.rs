@@ -4,11 +4,7 @@
 //! committer decides, one thing after the other, so nothing can come between the two but acknowledgements,
 //! which only make room.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    mem,
-    sync::Arc,
-};
+use std::{collections::BTreeMap, mem, sync::Arc};
 
 use sordino_core::messages::{CloseReason, Code, NoticeLevel, RoomEventKind};
 
@@ -22,7 +18,8 @@ use super::{
 use crate::{
     config::Limits,
     store::{
-        AccountId, Batch, Change, DeviceId, Member, Message, MessageId, Place, Room, RoomId, Snapshot, Target,
+        AccountId, Batch, ById, Change, DeviceId, Member, Message, MessageId, Place, Room, RoomId, Snapshot,
+        Target,
     },
 };
 
@@ -71,7 +68,7 @@ pub struct Draft {
 #[derive(Debug, Default)]
 pub struct Promised {
     numbers: u64,
-    coming: HashMap<DeviceId, usize>,
+    coming: ById<DeviceId, usize>,
 }
 
 /// A connection that has logged in.
@@ -112,9 +109,9 @@ pub struct State {
     last_number: u64,
     last_time: u64,
     unsaved: Unsaved,
-    missed: HashMap<DeviceId, u32>,
+    missed: ById<DeviceId, u32>,
     /// What an account is told when a device of it receives next.
-    remarks: HashMap<AccountId, Vec<String>>,
+    remarks: ById<AccountId, Vec<String>>,
     limits: Limits,
 }
 
@@ -141,8 +138,8 @@ impl State {
             last_number: snapshot.last_number,
             last_time: 0,
             unsaved: Unsaved::default(),
-            missed: HashMap::new(),
-            remarks: HashMap::new(),
+            missed: ById::default(),
+            remarks: ById::default(),
             limits,
         };
         let Snapshot { accounts, boards, devices, rooms, members, messages, last_rows, .. } = snapshot;

@@ -143,13 +143,27 @@ struct Session<S: Suite> {
     requests: usize,
     /// Set once; the connection ends when everything is written.
     end: Option<End>,
+    /// The time of the last look at the clock, in its milliseconds: one look is for all that goes out together.
+    now: u64,
 }
 
 impl<S: ServedSuite> Session<S> {
     fn new(shared: Arc<Shared>, line: Line, established: Established<S>) -> Self {
         let Established { conn, early, device_key } = established;
-        let feed = Feed::default();
-        Self { shared, line, conn, early, device_key, user: None, feed, sends: 0, requests: 0, end: None }
+        let (feed, now) = (Feed::default(), shared.now());
+        Self {
+            shared,
+            line,
+            conn,
+            early,
+            device_key,
+            user: None,
+            feed,
+            sends: 0,
+            requests: 0,
+            end: None,
+            now,
+        }
     }
 
     async fn run(mut self) -> End {
@@ -213,8 +227,14 @@ impl<S: ServedSuite> Session<S> {
         self.conn.poll_timeout()
     }
 
+    /// The present.
+    fn look(&mut self) -> u64 {
+        self.now = self.shared.now();
+        self.now
+    }
+
     fn timeouts(&mut self, tx: &mut TxBuf<'_>) {
-        let now = self.shared.now();
+        let now = self.look();
         if self.deadline().is_some_and(|deadline| deadline <= now)
             && let Err(error) = self.conn.handle_timeout(lend_io!(now, tx))
         {
@@ -270,7 +290,8 @@ impl<S: ServedSuite> Session<S> {
     /// Handles what was received, as long as any answer has room. True: more input is needed.
     async fn take_input(&mut self, rx: &mut RxBuf<'_>, tx: &mut TxBuf<'_>) -> bool {
         while self.end.is_none() && tx.free() >= TX_BUFFER && self.takes_requests() {
-            match self.conn.step(rx, lend_io!(self.shared.now(), tx)) {
+            let now = self.look();
+            match self.conn.step(rx, lend_io!(now, tx)) {
                 Ok(Step::NeedInput) => return true,
                 Ok(Step::NeedOutput(_)) => return false,
                 Ok(Step::Progressed) => {}
@@ -313,7 +334,7 @@ impl<S: ServedSuite> Session<S> {
 
     /// Sends a message for which there is room.
     fn send(&mut self, message: &Message<'_>, tx: &mut TxBuf<'_>) {
-        match self.conn.send(message, lend_io!(self.shared.now(), tx)) {
+        match self.conn.send(message, lend_io!(self.now, tx)) {
             Ok(()) => {}
             Err(SendError::Exhausted) => self.close(CloseReason::Expired, tx),
             Err(error) => {
@@ -324,7 +345,7 @@ impl<S: ServedSuite> Session<S> {
     }
 
     fn close(&mut self, reason: CloseReason, tx: &mut TxBuf<'_>) {
-        self.conn.close(reason, lend_io!(self.shared.now(), tx));
+        self.conn.close(reason, lend_io!(self.now, tx));
         self.end.get_or_insert(End::Closed(Closed::Here(reason)));
     }
 

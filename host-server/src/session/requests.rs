@@ -135,7 +135,7 @@ impl<S: ServedSuite> Session<S> {
 
     /// There is room: nothing was taken from the input otherwise.
     fn answer(&mut self, ticket: Ticket, result: AuthResult<'_>, tx: &mut TxBuf<'_>) {
-        let now = self.shared.now();
+        let now = self.look();
         match self.conn.answer(ticket, Answer::Auth(result), lend_io!(now, tx)) {
             Ok(()) | Err(AnswerError::Ended) => {}
             Err(AnswerError::NoRoom(..)) => self.close(CloseReason::Overloaded, tx),

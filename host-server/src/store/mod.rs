@@ -18,8 +18,8 @@ use sqlx::{
 };
 
 pub use model::{
-    Account, AccountId, Board, Change, Claim, Credentials, Device, DeviceId, Member, Message, MessageId,
-    Place, Room, RoomId, Sent, Snapshot, Target,
+    Account, AccountId, Board, ById, Change, Claim, Credentials, Device, DeviceId, Member, Message,
+    MessageId, Place, Room, RoomId, Sent, Snapshot, Target,
 };
 pub use reader::Reader;
 pub use writer::{Batch, NotCommitted, Writer};

@@ -17,6 +17,9 @@ pub struct DeviceId(pub i64);
 #[sqlx(transparent)]
 pub struct RoomId(pub i64);
 
+/// By numbers that the server gave: nobody else chooses what falls together.
+pub type ById<K, V> = foldhash::HashMap<K, V>;
+
 /// 16 random bytes that the sender chose.
 pub type MessageId = [u8; 16];
 
