@@ -223,6 +223,8 @@ impl Server {
         for accepting in self.accepting.drain(..) {
             accepting.cancel().await;
         }
+        // Senders hear of what was acknowledged just now, while they are here.
+        self.shared.hub.flush().await;
         self.shared.dismiss();
         for _ in 0..FAREWELL.as_millis() / POLL.as_millis() {
             if self.shared.outlets().is_empty() {
