@@ -16,6 +16,8 @@ use sordino_core::{
 };
 
 const BUFFER: usize = 20_000;
+/// Rounds that a conversation may take: one byte by byte takes fewer, and one that stalls is an error.
+const ROUNDS: u64 = 20_000;
 
 /// Not random: a counter through SplitMix64.
 struct Counter(u64);
@@ -76,14 +78,13 @@ fn converse<S: ServedSuite>(chunk: usize) {
     let config = ServerConfig { max_record: 16_384, counter: 5, time: 1_700_000_000_000 };
     let mut acceptor = Acceptor::new(config, Timeouts::SERVER, 0);
     let trust = Trust::Fingerprint(server_fingerprint(identity.root()), 1);
-    let (pin, key): (Pin, _) = loop {
+    let mut ask = |_| {
         alice.carry(&mut server, chunk);
         server.with(0, |rx, io| acceptor.step(&identity, rx, io)).unwrap();
         server.carry(&mut alice, chunk);
-        if let Some(found) = request.receive(&mut alice.rx, trust).unwrap() {
-            break found;
-        }
+        request.receive(&mut alice.rx, trust).unwrap()
     };
+    let (pin, key): (Pin, _) = (0..ROUNDS).find_map(&mut ask).unwrap();
     assert_eq!(pin.fingerprint(), identity.fingerprint());
 
     let device = SecretKey::<S>::generate(&mut alice.rng).unwrap();
@@ -101,7 +102,7 @@ fn converse<S: ServedSuite>(chunk: usize) {
     let mut log = Vec::new();
     let id: MessageId = [3; 16];
 
-    for now in 0.. {
+    for now in 0..ROUNDS {
         let step = alice.with(now, |rx, io| client.step(rx, io)).unwrap();
         if let Step::Event(event) = step {
             match client.event(&alice.rx, event).unwrap() {
