@@ -127,9 +127,12 @@ fn attack_08_authentic_but_malformed_plaintext<S: ServedSuite>() {
         plain[at] = byte;
         plain
     };
-    let cases: [(&str, Vec<u8>); 7] = [
+    let mut twice = altered(20, 0x40);
+    twice[40] = 0x40;
+    let cases: [(&str, Vec<u8>); 8] = [
         ("padding isn't zero, first byte", altered(11, 1)),
         ("padding isn't zero, last byte", altered(62, 0x80)),
+        ("padding isn't zero, two bytes whose sum by XOR is", twice),
         ("a larger bucket than needed", inner(2, &[7; 8], 128)),
         ("body longer than the bucket", altered(2, 61)),
         ("body of 64 KiB", altered(1, 0xff)),
