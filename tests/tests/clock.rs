@@ -9,7 +9,7 @@ use sordino_core::{Client, Conn, Suite1};
 use sordino_tests::both_suites;
 use sordino_tests::pair::lane::frames;
 use sordino_tests::pair::script::{Act, WELCOME, admit_all, log_in, send, silent};
-use sordino_tests::pair::{Machine, Memory, Pair, Party, Setup};
+use sordino_tests::pair::{Machine, Memory, Pair, Party, Script, Setup};
 
 both_suites! {
     handshake_ends_after_its_limit
@@ -43,7 +43,13 @@ fn handshake_ends_after_its_limit<S: ServedSuite>() {
         pair.server.feed(&first[..given.min(first.len() - 1)], setup.start);
         pass(&mut pair.client, end - 1);
         pass(&mut pair.server, end - 1);
-        assert_eq!((pair.client.outcome, pair.server.outcome), (None, None), "{given} bytes");
+        pair.client.handle_timeout(end - 1);
+        pair.server.handle_timeout(end - 1);
+        assert_eq!(
+            (pair.client.outcome, pair.server.outcome),
+            (None, None),
+            "{given} bytes, and asked early"
+        );
         pass(&mut pair.client, end);
         pass(&mut pair.server, end);
         assert_eq!(pair.client.outcome, Some(Err(TOO_LONG)));
@@ -54,18 +60,39 @@ fn handshake_ends_after_its_limit<S: ServedSuite>() {
 }
 
 fn handshake_may_take_until_its_limit<S: ServedSuite>() {
-    let (mut memory, setup) = (Memory::default(), Setup::default());
-    let mut pair = Pair::<S>::new(&mut memory, &setup, [log_in(), admit_all()]);
+    let setup = Setup::default();
     let last = setup.start + u64::from(Timeouts::CLIENT.handshake) - 1;
-    pair.client.settle(setup.start);
+    let mut memory = Memory::default();
+    let pair = slow_handshake::<S>(&mut memory, log_in(), last);
+    assert!(pair.client.machine.look().unwrap().is_ready());
+
+    // The other limits run from here, not from the connection's start.
+    let mut memory = Memory::default();
+    let mut pair = slow_handshake::<S>(&mut memory, silent(), last);
+    let due = [&Timeouts::CLIENT, &Timeouts::SERVER].map(|limits| Some(last + u64::from(limits.ping)));
+    assert_eq!([pair.client.poll_timeout(), pair.server.poll_timeout()], due, "PINGs");
+    let end = last + u64::from(Timeouts::SERVER.login);
+    pair.advance(end - 1);
+    assert_eq!((pair.client.outcome, pair.server.outcome), (None, None));
+    pair.advance(end);
+    assert_eq!(pair.server.outcome, Some(Err(Error::Timeout(Deadline::Login))));
+}
+
+/// A pair whose handshake takes until `last`; before its end a step may still cost exponentiations, and nothing can be
+/// sent.
+fn slow_handshake<'m, S: ServedSuite>(memory: &'m mut Memory, script: Script<'m>, last: u64) -> Pair<'m, S> {
+    let mut pair = Pair::<S>::new(memory, &Setup::default(), [script, admit_all()]);
+    pair.client.settle(pair.now);
     pass(&mut pair.client, last);
     pass(&mut pair.server, last);
+    let conn = pair.client.machine.conn();
+    assert!(conn.is_handshaking() && conn.max_body() == 0);
     pair.now = last;
     pair.run();
-    assert!(pair.client.machine.conn().is_ready());
-    // The other limits run from here, not from the connection's start.
-    pair.advance(last + u64::from(Timeouts::SERVER.login) + 1);
-    assert_eq!((pair.client.outcome, pair.server.outcome), (None, None));
+    let [client, server] =
+        [pair.client.machine.conn().is_handshaking(), pair.server.machine.conn().is_handshaking()];
+    assert!(!client && !server);
+    pair
 }
 
 fn login_ends_after_its_limit<S: ServedSuite>() {
