@@ -21,6 +21,7 @@ const NOW: u64 = 1_000;
 both_suites! {
     full_output_changes_nothing
     output_that_can_never_hold_a_message
+    input_that_can_never_hold_a_message
     room_for_close_is_always_kept
     room_for_close_at_the_end_of_the_handshake
     only_the_last_ping_is_answered
@@ -100,6 +101,34 @@ fn output_that_can_never_hold_a_message<S: ServedSuite>() {
     let mut server = lone_server::<S>(&mut memory, &Setup::default(), admit_all());
     server.feed(&framed(1, S::ID, &[]), NOW);
     assert_eq!(server.outcome, too_small);
+}
+
+/// Red if a connection waits for bytes that its buffer can never hold, or gives up where there is just enough room.
+fn input_that_can_never_hold_a_message<S: ServedSuite>() {
+    let mut memory = Memory::default();
+    let mut pair = Pair::<S>::ready(&mut memory, &Setup::default());
+    let message1 = frames(&pair.up.sent, 2)[0].to_vec();
+    pair.client.act(Act::Send(send(&[b'x'; 600])), NOW);
+    let record = pair.client.take(usize::MAX);
+    let server = &pair.server;
+    for missing in [0, 1] {
+        let outcome = (missing == 1).then_some(Err(Error::Misuse(Misuse::BufferTooSmall)));
+        let mut memory = Memory::sized(message1.len() - missing, 4096);
+        let mut stranger = lone_server::<S>(&mut memory, &Setup::default(), silent());
+        in_two(&mut stranger, &message1);
+        assert_eq!((stranger.outcome, stranger.log.len()), (outcome, 1 - missing));
+        let mut memory = Memory::sized(record.len() - missing, 4096);
+        let mut known = server.fork(&mut memory, silent());
+        in_two(&mut known, &record);
+        assert_eq!((known.outcome, known.log.len()), (outcome, 1 - missing));
+    }
+}
+
+/// Gives bytes of which the last one comes late.
+fn in_two<M: Machine>(party: &mut Party<'_, M>, bytes: &[u8]) {
+    let (front, last) = bytes.split_at(bytes.len() - 1);
+    party.feed(front, NOW);
+    party.feed(last, NOW);
 }
 
 /// Red if `send` doesn't leave the reserve: the CLOSE then gets lost in some of these sizes.
@@ -351,6 +380,8 @@ fn messages_larger_than_the_peers_records() {
     let setup = Setup { max_record: [1024, 1024], ..Setup::default() };
     let mut pair = Pair::<Suite1>::ready(&mut memory, &setup);
     let overhead = 16 + 1 + 1 + 3 + 1 + 2;
+    let conns = [pair.client.machine.conn().max_body(), pair.server.machine.conn().max_body()];
+    assert_eq!(conns, [1020; 2], "what the application may fill");
     for (len, fits) in [(1020 - overhead, true), (1021 - overhead, false), (15_360, false)] {
         let body: &'static [u8] = Box::leak(vec![b'x'; len].into_boxed_slice());
         let sent = pair.client.end.with(NOW, |_, io| pair.client.machine.conn().send(&send(body), io));
