@@ -85,6 +85,15 @@ fn attack_14_one_size_for_every_result<S: ServedSuite>() {
     assert_eq!(count, 13, "ten refusals, a wait, two successes");
 }
 
+/// Red if a log of an event has what somebody typed: people type passwords into the wrong field.
+#[test]
+fn attack_14_no_credentials_in_a_log() {
+    let ours =
+        Auth { username: "alice", email: "a@b.example", password: "hunter2", invite: "party", ..LONGEST };
+    let ours = Auth { code: "424242", label: "laptop", ..ours };
+    assert_eq!(format!("{ours:?}"), "Auth { method: Register, .. }");
+}
+
 /// Red if refusals aren't counted, or the count starts again.
 fn attack_14_three_refusals_and_no_more<S: ServedSuite>() {
     let mut memory = Memory::default();

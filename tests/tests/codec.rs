@@ -280,6 +280,62 @@ fn the_bucket_is_the_smallest_that_fits() {
     }
 }
 
+/// PROTOCOL.md section 8: one byte more than a field of AUTH takes is refused on either side, although it would fit.
+#[test]
+fn no_field_of_auth_is_longer_than_its_limit() {
+    let limits = [32, 254, 128, 32, 8, 32];
+    for field in 0..=limits.len() {
+        let mut longest = limits.map(|limit| "x".repeat(limit));
+        if let Some(text) = longest.get_mut(field) {
+            text.push('x');
+        }
+        let [username, email, password, invite, code, label] = longest.each_ref().map(String::as_str);
+        let auth = Auth { method: AuthMethod::Register, username, email, password, invite, code, label };
+        let texts = longest.iter().flat_map(|text| [&[text.len() as u8], text.as_bytes()].concat());
+        let mut body: Vec<u8> = std::iter::once(1).chain(texts).collect();
+        body.resize(508, 0);
+        let mut out = [0; 508];
+        let encoded = Message::Auth(auth).encode(&mut Writer::new(&mut out));
+        let decoded = Message::decode(16, &body);
+        if field == limits.len() {
+            assert_eq!((encoded, &out[..], decoded), (Ok(()), &body[..], Ok(Message::Auth(auth))));
+        } else {
+            assert_eq!((encoded, decoded.is_err()), (Err(Overflow), true), "field {field}");
+        }
+    }
+}
+
+/// PROTOCOL.md section 8: which fields AUTH_RESULT has with which code. Red if either side lets one through that the
+/// code doesn't allow.
+#[test]
+fn auth_result_has_the_fields_of_its_code() {
+    let values = [0_u32, 7];
+    let names = ["", "bob", "Bob"];
+    let codes = (0..=u8::MAX).filter_map(AuthCode::from_u8);
+    for code in codes {
+        for (at, username) in (0..8).flat_map(|at| names.map(|name| (at, name))) {
+            let [retry_after, device, pending] = [0, 1, 2].map(|bit| values[(at >> bit) & 1_usize]);
+            let empty = (device, pending, username) == (0, 0, "");
+            let sound = match code as u8 {
+                0 => retry_after == 0 && username == "bob",
+                2 | 9 => empty,
+                _ => empty && retry_after == 0,
+            };
+            let result = AuthResult { code, retry_after, device: device.into(), pending, username };
+            let mut body = vec![code as u8];
+            body.extend(retry_after.to_be_bytes());
+            body.extend(u64::from(device).to_be_bytes());
+            body.extend(pending.to_be_bytes());
+            body.extend([&[username.len() as u8], username.as_bytes()].concat());
+            body.resize(124, 0);
+            let encoded = Message::AuthResult(result).encode(&mut Writer::new(&mut [0; 124]));
+            assert_eq!(encoded.is_ok(), sound, "{result:?}");
+            let decoded = Message::decode(17, &body).ok();
+            assert_eq!(decoded, sound.then_some(Message::AuthResult(result)), "{result:?}");
+        }
+    }
+}
+
 struct Row {
     number: u8,
     direction: String,
