@@ -292,7 +292,7 @@ fn attack_05_suite_lists<S: ServedSuite>() {
 }
 
 /// Red if an unknown code passes as a known one, or if a client goes on after an ERROR: it ends with what was said, sends
-/// nothing more, and offers no other suite.
+/// nothing more, and offers no other suite. Also if it checks the suite of an ERROR, or not that of message 2.
 fn attack_05_forged_unsupported<S: ServedSuite>() {
     let codes =
         [ErrorCode::UnsupportedSuite, ErrorCode::UnsupportedVersion, ErrorCode::UnknownKey, ErrorCode::Busy];
@@ -303,7 +303,8 @@ fn attack_05_forged_unsupported<S: ServedSuite>() {
             let mut client = lone_client::<S>(&mut memory, &setup, log_in());
             client.settle(NOW);
             client.take(usize::MAX);
-            client.feed(&framed(6, S::ID, &[code]), NOW);
+            let suite = if code % 2 == 0 { S::ID } else { 200 };
+            client.feed(&framed(6, suite, &[code]), NOW);
             let outcome = client.outcome.unwrap();
             match codes.iter().find(|known| **known as u8 == code) {
                 Some(known) => assert_eq!(outcome, Err(Error::Refused(*known))),
@@ -315,6 +316,15 @@ fn attack_05_forged_unsupported<S: ServedSuite>() {
                 break;
             }
         }
+    }
+    for suite in [0, 3 - S::ID, 200] {
+        let mut memory = Memory::default();
+        let mut client = lone_client::<S>(&mut memory, &Setup::default(), log_in());
+        client.settle(NOW);
+        client.take(usize::MAX);
+        // The header is enough: no exponentiation is spent on such a message.
+        client.feed(&framed(4, suite, &honest::<S>()[1][8..])[..8], NOW);
+        assert_eq!(client.outcome, Some(Err(Error::Peer(PeerFault::Header))), "suite {suite}");
     }
     // The honest answer of a server that lacks the suite, for message 1 and for a key request.
     let setup = Setup { identity: suite_1_identity(), ..Setup::default() };
