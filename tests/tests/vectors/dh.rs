@@ -60,6 +60,30 @@ fn powers_at_the_edges() {
     }
 }
 
+/// PROTOCOL.md section 3: the highest bit of an exponent is set, the lowest isn't, and the others are as they were.
+#[test]
+fn exponents_are_clamped() {
+    fn run<G: Group>() {
+        let len = SecretKey::<G>::LEN;
+        for byte in [0, 0xff, 0x55, 0xaa] {
+            let mut clamped = vec![byte; len];
+            clamped[0] = byte | 0x80;
+            clamped[len - 1] = byte & 0xfe;
+            let secret = SecretKey::<G>::from_bytes(&vec![byte; len]).expect("the group's length");
+            assert_eq!(secret.expose(), clamped);
+        }
+    }
+    run::<Ffdhe2048>();
+    run::<Ffdhe3072>();
+}
+
+/// Red if a log of a key has an exponent, or a page of digits.
+#[test]
+fn keys_are_not_shown() {
+    let secret = SecretKey::<Ffdhe2048>::from_bytes(&[7; 32]).expect("the group's length");
+    assert_eq!(format!("{secret:?}, {:?}", secret.public()), "SecretKey(..), PublicKey(256 bytes)");
+}
+
 /// The numbers that PROTOCOL.md section 3 shuts out, and their neighbours.
 #[test]
 fn the_range_is_open_on_both_sides() {
