@@ -200,16 +200,13 @@ const _: () = assert!(message3_len::<Suite2>() + HEADER_LEN <= crate::config::MA
 const _: () = assert!(<[u8; 384] as Bytes>::LEN == dh_len::<Suite2>());
 
 /// Whether [`least_scratch`] has room for each message of the handshake, and for what may stand behind it: an ERROR
-/// that refuses, or a CLOSE.
+/// that refuses, which is a header and one byte, or a CLOSE.
 const fn fits<S: Suite>() -> bool {
-    let written = [message1_len::<S>(), message2_len::<S>(), message3_len::<S>()];
-    let [first, second, third] = written;
-    let longest = if first > second { first } else { second };
-    let longest = if longest > third { longest } else { third };
-    HEADER_LEN.saturating_add(longest).saturating_add(CONTROL_RECORD) <= least_scratch::<S>()
+    let room = least_scratch::<S>().saturating_sub(HEADER_LEN).saturating_sub(CONTROL_RECORD);
+    message1_len::<S>() <= room && message2_len::<S>() <= room && message3_len::<S>() <= room
 }
 
-const _: () = assert!(fits::<Suite1>() && fits::<Suite2>() && server::ERROR_LEN <= CONTROL_RECORD);
+const _: () = assert!(fits::<Suite1>() && fits::<Suite2>() && HEADER_LEN < CONTROL_RECORD);
 
 /// Where a step of the handshake leads.
 pub enum Outcome<H, S: Suite> {

@@ -13,9 +13,6 @@ use crate::io::Io;
 use crate::suite::{SecretKey, Suite, SuiteList, dh_len};
 use hmac::Mac;
 
-/// Bytes of an ERROR message.
-pub(crate) const ERROR_LEN: usize = HEADER_LEN + 1;
-
 /// What a server's connections have in common, and what is special to one.
 #[derive(Clone, Copy, Debug)]
 pub struct ServerConfig {
