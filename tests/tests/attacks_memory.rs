@@ -51,34 +51,35 @@ fn is_telling(part: &[u8]) -> bool {
     distinct.len() > WINDOW / 2
 }
 
-/// A key as an expanded cipher or HMAC holds it: only bytes that are the same when it is made twice, since those
-/// between the fields are not its own.
-fn expanded<T>(make: impl Fn() -> T) -> Vec<u8> {
-    let [mut one, mut two] = [0x55, 0xaa].map(|dirt| {
+/// A key as an expanded cipher or HMAC holds it: only bytes that are the same when it is made twice and others for
+/// another key. Those between the fields, and of a buffer that holds nothing yet, are not its own.
+fn expanded<T>(key: &[u8], make: impl Fn(&[u8]) -> T) -> Vec<u8> {
+    let other: Vec<u8> = key.iter().map(|byte| !byte).collect();
+    let [mut one, two, of_other] = [(0x55, key), (0xaa, key), (0x55, &*other)].map(|(dirt, key)| {
         let mut place = Box::new(MaybeUninit::<T>::uninit());
         // SAFETY: any byte may stand in memory that is not initialised.
         unsafe { place.as_mut_ptr().write_bytes(dirt, 1) };
-        place.write(make());
+        place.write(make(key));
         // SAFETY: just written.
         (raw(&*place), unsafe { place.assume_init_drop() }).0
     });
-    two.iter_mut().zip(&mut one).filter(|(a, b)| a != b).for_each(|(a, b)| (*a, *b) = (0, 0));
+    let own = two.iter().zip(&of_other).map(|(two, of_other)| (two, two != of_other));
+    one.iter_mut().zip(own).filter(|(a, (b, differs))| *a != *b || !differs).for_each(|(a, _)| *a = 0);
     one
 }
 
 /// Everything that stands for the keys of one epoch in one direction, by name.
 fn forms<S: Suite>(name: &str, keys: &Keys) -> Vec<(String, Vec<u8>)> {
     let key = |bytes: &[u8]| S::Key::copy_of(bytes).unwrap();
-    let (encryption, iv) = (key(&keys.encryption), key(&keys.iv));
     let named = |what: &str, bytes: Vec<u8>| (format!("{what} of {name}"), bytes);
     vec![
         named("MAC key", keys.mac.clone()),
         named("encryption key", keys.encryption.clone()),
         named("IV key", keys.iv.clone()),
-        named("MAC midstates", expanded(|| S::mac(&keys.mac))),
-        named("encryption schedule", expanded(|| S::enc(&encryption))),
-        named("decryption schedule", expanded(|| S::dec(&encryption))),
-        named("IV schedule", expanded(|| S::enc(&iv))),
+        named("MAC midstates", expanded(&keys.mac, S::mac)),
+        named("encryption schedule", expanded(&keys.encryption, |bytes| S::enc(&key(bytes)))),
+        named("decryption schedule", expanded(&keys.encryption, |bytes| S::dec(&key(bytes)))),
+        named("IV schedule", expanded(&keys.iv, |bytes| S::enc(&key(bytes)))),
     ]
 }
 
