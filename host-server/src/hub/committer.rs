@@ -26,10 +26,13 @@ use crate::store::{AccountId, Batch, Change, DeviceId, MessageId, NotCommitted, 
 
 /// Requests that are committed together at most.
 const BATCH: usize = 512;
-/// From this batch size on, many are sending: the next batch waits a little for more of them, which costs
+/// From this batch size on, many are sending: the next batches wait a little for more of them, which costs
 /// each little and saves the disk much.
 const BUSY: usize = 4;
 const GATHER: Duration = Duration::from_millis(1);
+/// A batch of this size is worth its sync. A smaller one waits again as long as something comes, at most so many times.
+const WORTH: usize = 32;
+const WAITS: usize = 8;
 /// Acknowledgements alone aren't urgent: lost ones are only given again. Their senders are told when they are durable,
 /// so that each hears of many at once.
 const UNSAVED: Duration = Duration::from_millis(100);
@@ -87,15 +90,15 @@ pub(super) struct Committer {
     writer: Writer,
     requests: Receiver<Request>,
     now: Now,
-    /// Requests of the last batch.
-    last: usize,
+    /// Requests of a batch lately: those of each one before count half.
+    lately: usize,
     /// When what isn't urgent must be made durable, and what wakes then.
     save_at: Option<(Instant, Timer)>,
 }
 
 impl Committer {
     pub fn new(hub: Arc<Hub>, writer: Writer, requests: Receiver<Request>, now: Now) -> Self {
-        Self { hub, writer, requests, now, last: 0, save_at: None }
+        Self { hub, writer, requests, now, lately: 0, save_at: None }
     }
 
     /// Runs until every [`Hub`] handle that sends is gone or the queue is closed, then closes the database.
@@ -104,7 +107,7 @@ impl Committer {
         while open {
             let mut batch = Vec::new();
             open = self.gather(&mut batch).await;
-            self.last = batch.len();
+            self.lately = (self.lately / 2).max(batch.len());
             self.process(batch);
             if self.is_late() {
                 self.save();
@@ -133,12 +136,21 @@ impl Committer {
                 None => return true,
             }
         }
-        if self.last < BUSY {
+        if self.lately < BUSY {
             return true;
         }
         // To wait for each of them would cost a switch of threads for each.
-        thread::sleep(GATHER);
-        self.take_all(batch)
+        for _ in 0..WAITS {
+            let before = batch.len();
+            thread::sleep(GATHER);
+            if !self.take_all(batch) {
+                return false;
+            }
+            if batch.len() == before || batch.len() >= WORTH {
+                break;
+            }
+        }
+        true
     }
 
     /// Takes the requests that are there. False: there will be no more.
