@@ -75,7 +75,7 @@ fn converse<S: ServedSuite>(chunk: usize) {
     let (mut alice, mut server) = (End::new(&mut a, 1), End::new(&mut b, 2));
 
     let request = alice.with(0, |_, io| KeyRequest::<S>::send(io)).unwrap();
-    let config = ServerConfig { max_record: 16_384, counter: 5, time: 1_700_000_000_000 };
+    let config = ServerConfig { max_record: 16_384, bundles: true, counter: 5, time: 1_700_000_000_000 };
     let mut acceptor = Acceptor::new(config, Timeouts::SERVER, 0);
     let trust = Trust::Fingerprint(server_fingerprint(identity.root()), 1);
     let mut ask = |_| {
@@ -95,6 +95,7 @@ fn converse<S: ServedSuite>(chunk: usize) {
         device_public: device_public.clone(),
         suites: SuiteList::new(&[S::ID]).unwrap(),
         max_record: 1024,
+        bundles: true,
         counter: 1,
     };
     let mut client = Conn::<Client, S>::client(config, Timeouts::CLIENT, 0).unwrap();

@@ -107,7 +107,15 @@ impl<F: Storage, G: TryCryptoRng, S: Suite> Board<F, G, S> {
         let (device, device_public) = inner.state.identity::<S>().ok_or(End::Turned)?;
         let counter = inner.state.next_counter()?;
         let suites = SuiteList::new(&[S::ID]).ok_or(End::Turned)?;
-        Ok(ClientConfig { server, device, device_public, suites, max_record: MIN_RECORD, counter })
+        Ok(ClientConfig {
+            server,
+            device,
+            device_public,
+            suites,
+            max_record: MIN_RECORD,
+            bundles: true,
+            counter,
+        })
     }
 
     /// What a failure of the protocol means for the next connection.

@@ -111,6 +111,37 @@ fn the_window_bounds_what_is_not_acknowledged() {
 }
 
 #[test]
+fn what_waits_comes_in_bundles_to_those_who_receive_them() {
+    let dir = tempdir().unwrap();
+    let (server, address) = start(dir.path(), |_| {});
+    let key = device();
+    let mut alice = Client::register(address, "alice", &key);
+    for id in 1..=100 {
+        alice.say("alice", id, b"twenty bytes of text");
+        alice.accepted();
+    }
+    drop(alice);
+    let mut received = [0; 2];
+    for (bytes, bundles) in received.iter_mut().zip([false, true]) {
+        let mut alice = if bundles {
+            Client::reconnect(address, &key, 16_384)
+        } else {
+            Client::reconnect_without_bundles(address, &key)
+        };
+        let before = alice.received;
+        alice.receive(256);
+        let records: Vec<_> = (0..100).map(|_| alice.next().unwrap()).collect();
+        let numbers = deliveries(&records).into_iter().map(|(number, ..)| number);
+        assert!(numbers.is_sorted() && deliveries(&records).len() == 100);
+        *bytes = alice.received - before;
+    }
+    // A record of 128 bytes each, or some of many KiB in which a message takes 75 bytes.
+    let [alone, together] = received;
+    assert!(alone >= 100 * 146 && together <= 100 * 90, "{alone} and {together} bytes");
+    stop(server);
+}
+
+#[test]
 fn a_client_that_sends_without_reading_gets_every_answer_in_order() {
     let dir = tempdir().unwrap();
     let (server, address) = start(dir.path(), |_| {});

@@ -85,11 +85,34 @@ fn messages() -> std::io::Result<()> {
         write("session", &format!("unknown-{flags}"), &[&[flags], &[99, 0, 0]])?;
         write("session", &format!("malformed-close-{flags}"), &[&[flags], &[1, 0, 1, 1]])?;
         write("session", &format!("malformed-{flags}"), &[&[flags], &[2, 0, 1, 0]])?;
+        // The login by itself, all that follows it in one record, and once more with a byte behind it.
+        let login = lines_of(script).take_while(|line| line[0] < 32).map(<[u8]>::len).sum();
+        let (before, together) = script.split_at(login);
+        write("session", &format!("bundle-{flags}"), &[&[flags], before, &bundled(together)])?;
+        let cut_off = bundled(&[together, &[2]].concat());
+        write("session", &format!("bundle-cut-off-{flags}"), &[&[flags], before, &cut_off])?;
+        write("session", &format!("bundle-early-{flags}"), &[&[flags], &bundled(together)])?;
     }
     for message in SCRIPT.iter().copied().chain(answers()).chain(others()) {
         write("messages", &format!("type{}", message.kind()), &[&[message.kind()], &encoded(&message)])?;
     }
     Ok(())
+}
+
+/// The lines of a session's script.
+fn lines_of(mut script: &[u8]) -> impl Iterator<Item = &[u8]> {
+    std::iter::from_fn(move || {
+        let [_, high, low, ..] = script else { return None };
+        let (line, rest) = script.split_at(3 + usize::from(u16::from_be_bytes([*high, *low])));
+        script = rest;
+        Some(line)
+    })
+}
+
+/// A line that is a bundle of lines, as many as a record takes.
+fn bundled(lines: &[u8]) -> Vec<u8> {
+    let len = u16::try_from(lines.len()).expect("few lines");
+    [&[BUNDLE][..], &len.to_be_bytes(), lines].concat()
 }
 
 fn encoded(message: &Message<'_>) -> Vec<u8> {
@@ -243,6 +266,7 @@ const DELIVER: u8 = 6;
 const STEP: u8 = 8;
 const SETTLE: u8 = 9;
 const SEND: u8 = 10;
+const SEND_BUNDLE: u8 = 11;
 const ANSWER: u8 = 12;
 const FORGET: u8 = 13;
 const WAIT: u8 = 14;
@@ -287,6 +311,10 @@ fn connection() -> std::io::Result<()> {
         seed("truncated", ready, 0, &[&[SAY, sample(3), DELIVER, 30, STEP, FORGET, 1, STEP]])?;
         seed("closed", ready, 0, &[&[SAY, sample(1), SETTLE]])?;
         seed("close", ready, 0, &[&[SEND, sample(3), FORGET, 3]])?;
+        let (ping, note) = (sample(2), sample(20));
+        seed("bundle", ready, 900, &[&[SEND_BUNDLE, 3, ping, sample(32), sample(33), ping], &WRITE])?;
+        seed("bundle-heard", ready, 0, &[&[0, BUNDLE, 11, 2, 0, 8], &[7; 8], &[SETTLE, SAY, note, SETTLE]])?;
+        seed("bundle-of-a-close", ready, 0, &[&[0, BUNDLE, 12, 1, 0, 9], &[0; 9], &[SETTLE]])?;
         seed("malformed", ready, 0, &[&[0, 20, 1, 0, SETTLE]])?;
         seed("malformed-close", ready, 0, &[&[0, 1, 1, 0, SETTLE]])?;
         seed(

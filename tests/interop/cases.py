@@ -163,6 +163,58 @@ def conversation(suite_number):
     return settings(suite_number, title) + FIRST_CONTACT + "at 100\n" + LOGIN + CHAT
 
 
+BUNDLES = """
+# Several messages in one record, in both directions; what the application sees is each by itself.
+client send BUNDLE
+  type    20
+  length  0021
+  id      505152535455565758595a5b5c5d5e5f
+  target  01 03 "bob"
+  format  00
+  body    0009 "Hello Bob"
+  type    20
+  length  001d
+  id      606162636465666768696a6b6c6d6e6f
+  target  02 05 "lobby"
+  format  00
+  body    0003 "all"
+  type    02
+  length  0008
+  token   1122334455667788
+server send BUNDLE
+  type    21
+  length  0020
+  id      505152535455565758595a5b5c5d5e5f
+  number  000000000000002a
+  time    000001a0c4506d90
+  type    22
+  length  0015
+  id      606162636465666768696a6b6c6d6e6f
+  code    02
+  retry-after  00000000
+  type    25
+  length  0039
+  number  000000000000002b
+  id      303132333435363738393a3b3c3d3e3f
+  time    000001a0c4506d91
+  sender  05 "carol"
+  target  01 05 "alice"
+  format  00
+  total   0005
+  offset  0000
+  part    0005 "Hello"
+client send ACK
+  number  000000000000002b
+client close 1
+"""
+
+
+def bundles(suite_number):
+    title = f"# Suite {suite_number}: both sides receive bundles."
+    both = "client bundles\nserver bundles\n"
+    return settings(suite_number, title) + both + HANDSHAKE + "at 100\n" + LOGIN + BUNDLES
+
+
 def _bad_values(p, dhlen):
     """Public values outside of 1 < Y < p - 1."""
     values = {"0": 0, "1": 1, "p - 1": p - 1, "p": p, "p + 1": p + 1, "all ones": (1 << 8 * dhlen) - 1}
@@ -296,18 +348,54 @@ CRAFTED_SERVER_READY = [
 ]
 
 
+# Bundles that are wrong inside, to a side that receives them.
+PING = "02 0008 1122334455667788"
+CRAFTED_BUNDLES = [
+    ("an empty bundle", "04 0000 00*60 01"),
+    ("a bundle that ends within a head", "04 0002 0200 00*58 01"),
+    ("a message longer than the rest of the bundle", "04 000a 02 0008 11223344556677 00*50 01"),
+    ("a CLOSE in a bundle: answered, since that has a record of its own", "04 000c 01 0009 01 00*8 00*48 01"),
+    ("a bundle in a bundle", f"04 000e 04 000b {PING} 00*46 01"),
+]
+CRAFTED_BUNDLES_CLIENT = [
+    ("a WHO, which is taken, and a byte behind it", "04 0009 36 0005 00000001 00 02 00*51 01"),
+    ("a WHO, which is taken, and an unknown type", "04 000b 36 0005 00000001 00 7f 0000 00*49 01"),
+    ("a type of the other direction in a bundle: NOTICE", "04 0009 14 0006 00 0003 4f6821 00*51 01"),
+    ("AUTH in a bundle", "04 01ff 10 01fc 03 00*507 00*509 01"),
+    ("WHO with a byte too many in a bundle", "04 0009 36 0006 00000001 00 00 00*51 01"),
+    ("right: a bundle of one WHO", "04 0008 36 0005 00000001 00 00*52 01"),
+]
+CRAFTED_BUNDLES_SERVER = [
+    ("a NOTICE, which is taken, and a byte behind it", "04 000a 14 0006 00 0003 4f6821 02 00*50 01"),
+    ("a NOTICE, which is taken, and an unknown type", "04 000c 14 0006 00 0003 4f6821 7f 0000 00*48 01"),
+    ("a type of the other direction in a bundle: WHO", "04 0008 36 0005 00000001 00 00*52 01"),
+    ("AUTH_RESULT in a bundle", "04 007f 11 007c 01 00*123 00*125 01"),
+    ("right: ACCEPTED and DELIVERED", "04 003e 21 0020 11*16 00*16 23 0018 11*16 00*8 00*62 01"),
+]
+
+
 def crafted(suite_number):
     title = f"# Suite {suite_number}: records of a client with a right tag that are wrong inside."
     text = settings(suite_number, title)
     text += _crafted_scenes("client", f"scene handshake{HANDSHAKE}done\n", "handshake", CRAFTED)
-    return text + _crafted_scenes("client", f"scene login{HANDSHAKE}{LOGIN}done\n", "login", CRAFTED_READY)
+    text += _crafted_scenes("client", f"scene login{HANDSHAKE}{LOGIN}done\n", "login", CRAFTED_READY)
+    return text + _crafted_bundles("client", "server", CRAFTED_BUNDLES_CLIENT)
 
 
 def crafted_server(suite_number):
     title = f"# Suite {suite_number}: records of a server with a right tag that are wrong inside."
     text = settings(suite_number, title)
     text += _crafted_scenes("server", f"scene handshake{HANDSHAKE}done\n", "handshake", CRAFTED_SERVER)
-    return text + _crafted_scenes("server", f"scene login{HANDSHAKE}{LOGIN}done\n", "login", CRAFTED_SERVER_READY)
+    text += _crafted_scenes("server", f"scene login{HANDSHAKE}{LOGIN}done\n", "login", CRAFTED_SERVER_READY)
+    return text + _crafted_bundles("server", "client", CRAFTED_BUNDLES_SERVER)
+
+
+def _crafted_bundles(side, receiver, crafts):
+    one = f"04 000b {PING} 00*49 01"
+    text = _crafted_scenes(side, "again login\n", "login", [("a bundle that was not announced", one)])
+    text += f"\n{receiver} bundles"
+    text += _crafted_scenes(side, f"scene early{HANDSHAKE}done\n", "early", [("a bundle in the phase Login", one)])
+    return text + _crafted_scenes(side, f"scene ready{HANDSHAKE}{LOGIN}done\n", "ready", CRAFTED_BUNDLES + crafts)
 
 
 def _crafted_scenes(side, scene, name, crafts):
@@ -322,6 +410,7 @@ def all_cases():
     """(file name, script, the one side to keep or None) of everything that is produced."""
     for n in (1, 2):
         yield f"python-suite{n}.txt", conversation(n), None
+        yield f"python-bundles-suite{n}.txt", bundles(n), None
         yield f"python-crafted-client-suite{n}.txt", crafted(n), "server"
         yield f"python-crafted-server-suite{n}.txt", crafted_server(n), "client"
         yield f"python-dishonest-client-suite{n}.txt", dishonest_client(n), "server"

@@ -7,7 +7,7 @@ Bytes go in by `receive`, come out in `out`, one `Block` for each message; what 
 from dataclasses import dataclass
 
 import sordino as s
-from messages import BY_NAME, BY_NUMBER, LOGIN, READY, BadForm, encode, fields
+from messages import BY_NAME, BY_NUMBER, LOGIN, READY, BadForm, encode, fields, unbundle
 
 HANDSHAKE_MS, LOGIN_MS, LIFETIME_MS = 10_000, 60_000, 24 * 3600 * 1000
 EXPIRED, PROTOCOL_ERROR, AUTH_FAILED, TIMEOUT = 2, 4, 5, 7
@@ -39,7 +39,7 @@ class Endpoint:
         self.now = self.opened = self.heard = now
         self.established_at, self.pinged, self.received, self.denied = None, False, 0, 0
         self.max_record, self.logging_in = config.max_record, False
-        self.peer_max_record = 16384
+        self.peer_max_record, self.peer_bundles = 16384, False
 
     # --- input
 
@@ -96,6 +96,8 @@ class Endpoint:
         kind = BY_NUMBER.get(number)
         if kind is None or self.peer_direction not in kind.directions or self.state not in kind.phases:
             return self.close(PROTOCOL_ERROR)
+        if kind.name == "BUNDLE":
+            return self._unbundle(body)
         try:
             parts = fields(kind, body)
         except BadForm:
@@ -109,6 +111,20 @@ class Endpoint:
             return self.close(PROTOCOL_ERROR)
         if kind.name != "PONG":
             self.events.append((kind.name, parts))
+
+    def _unbundle(self, body):
+        """Each message as if it had come by itself; one that isn't right ends the connection after those before it."""
+        if not self.config.bundles:
+            return self.close(PROTOCOL_ERROR)
+        try:
+            for number, inner in unbundle(body):
+                if number == BY_NAME["BUNDLE"].number:
+                    raise BadForm("a bundle in a bundle")
+                self._dispatch(number, inner)
+                if self.ended is not None:
+                    return
+        except BadForm:
+            self.close(PROTOCOL_ERROR)
 
     def _login_answered(self, code):
         """Whether an AUTH was on its way; it no longer is."""
@@ -229,7 +245,7 @@ class Client(Endpoint):
         for part, what in ((head, "header 1"), (token, "the gate"), (e, "the client's e")):
             self.symmetric.mix_hash(part, what)
         self.symmetric.mix_key(s.dh(suite, self.exponent, static), "es")
-        payload = s.u(self.max_record, 2) + bytes(4) + s.suite_list(self.config.suites) + bytes(17)
+        payload = s.u(self.max_record, 2) + s.u(self.config.bundles, 4) + s.suite_list(self.config.suites) + bytes(17)
         payload = self._plain("payload-1", payload)
         c1 = self.symmetric.encrypt_and_hash(payload, "c1")
         self._emit("message 1", ("header", head), ("gate", token), ("e", e), ("c1", c1), plain=("payload", payload))
@@ -285,6 +301,7 @@ class Client(Endpoint):
         symmetric.mix_key(s.dh(suite, self.exponent, e), "ee")
         payload = symmetric.decrypt_and_hash(c2, "c2")
         self.peer_max_record = s.check_max_record(s.number(payload[:2]))
+        self.peer_bundles = payload[5] & 1 == 1
         s.check_suite_list(payload[6:14], self.config.suites, suite.number)
         self._message_3(e)
         self._established()
@@ -392,7 +409,7 @@ class Server(Endpoint):
         symmetric.mix_hash(head, "header 2")
         symmetric.mix_hash(e, "the server's e")
         symmetric.mix_key(s.dh(suite, self.exponent, client_e), "ee")
-        payload = s.u(self.max_record, 2) + bytes(4) + s.suite_list(self.config.long_lived)
+        payload = s.u(self.max_record, 2) + s.u(self.config.bundles, 4) + s.suite_list(self.config.long_lived)
         payload += self.config.draw("connection-id") + s.u(self.config.unix_time + self.opened, 8) + bytes(9)
         payload = self._plain("payload-2", payload)
         c2 = symmetric.encrypt_and_hash(payload, "c2")

@@ -22,10 +22,10 @@ TIMEOUT = 15
 class Settings:
     """What an endpoint asks of its configuration, with real randomness."""
 
-    def __init__(self, suite, fingerprint, device, pin=None, static=None, max_record=16384):
+    def __init__(self, suite, fingerprint, device, pin=None, static=None, max_record=16384, bundles=False):
         self.suite, self.suites, self.max_record, self.counter = suite, [suite], max_record, time.time_ns()
         self.long_lived, self.fingerprint, self.floor = {suite: device}, fingerprint, 0
-        self.pin, self.server_key, self.crafted = pin, static, {}
+        self.pin, self.server_key, self.crafted, self.bundles = pin, static, {}, bundles
 
     def draw(self, _name):
         return secrets.token_bytes(32)
@@ -98,6 +98,17 @@ class Live:
         accepted = self.ask("SEND", parts, "ACCEPTED")
         assert accepted["id"] == parts[0][1]
 
+    def send_together(self, kind, name, texts):
+        """All in one record."""
+        assert self.endpoint.peer_bundles
+        parts = []
+        for text in texts:
+            body = secrets.token_bytes(16) + s.u(kind, 1) + s.u(len(name), 1) + name + s.u(0, 1) + s.u(len(text), 2) + text
+            parts += [("type", s.u(32, 1)), ("length", s.u(len(body), 2)), ("body", body)]
+        self.ask("BUNDLE", parts, "ACCEPTED")
+        for _ in texts[1:]:
+            self.event("ACCEPTED")
+
     def receive(self):
         """The next message whole, acknowledged; its text."""
         text = b""
@@ -125,8 +136,8 @@ def converse(address, fingerprint, suite):
     keys = {name: device_key(suite) for name in (alice, bob)}
     first = Live(address, Settings(suite, fingerprint, keys[alice]))
     first.log_in(1, alice, b"alice@example.org")
-    # Bob takes records of 1 KiB only, so that what he gets comes in parts.
-    second = Live(address, Settings(suite, fingerprint, keys[bob], max_record=1024))
+    # Bob takes records of 1 KiB only, so that what he gets comes in parts, and bundles.
+    second = Live(address, Settings(suite, fingerprint, keys[bob], max_record=1024, bundles=True))
     second.log_in(1, bob, b"bob@example.org")
 
     room = b"live" + str(suite).encode()
@@ -142,6 +153,10 @@ def converse(address, fingerprint, suite):
     first.send(2, room, b"to the room")
     assert second.receive() == b"to the room"
 
+    texts = [f"one of many, {n}".encode() for n in range(20)]
+    first.send_together(1, bob, texts)
+    assert [second.receive() for _ in texts] == texts
+
     for token in range(4200):
         first.endpoint.send("PING", [("token", s.u(token, 8))])
         if token % 64 == 63:
@@ -156,7 +171,7 @@ def converse(address, fingerprint, suite):
     again.log_in(3)
     again.close()
     second.close()
-    print(f"suite {suite}: registered, joined, sent in parts and to a room, rekeyed, came back by the device key")
+    print(f"suite {suite}: registered, joined, sent in parts, to a room and in a bundle, rekeyed, came back by the device key")
 
 
 def main():

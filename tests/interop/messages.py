@@ -6,7 +6,7 @@ The reader is strict: `fields` raises `BadForm` wherever section 7 wants CLOSE 4
 import re
 from dataclasses import dataclass
 
-from sordino import C2S, S2C, number
+from sordino import C2S, S2C, number, u
 
 LOGIN, READY = "Login", "Ready"
 BOTH = (C2S, S2C)
@@ -37,6 +37,7 @@ KINDS = [
     _kind(1, "CLOSE", BOTH, ANY, "reason:1 received:8"),
     _kind(2, "PING", BOTH, ANY, "token:8"),
     _kind(3, "PONG", BOTH, ANY, "token:8"),
+    _kind(4, "BUNDLE", BOTH, (READY,)),
     _kind(
         16, "AUTH", (C2S,), (LOGIN,),
         "method:1 username:str8<=32 email:str8<=254 password:str8<=128 invite:str8<=32 code:str8<=8 label:str8<=32", 508,
@@ -152,8 +153,29 @@ class _Reader:
                 self.parts.append((inner_name, self.value(inner_type)))
 
 
+def unbundle(body):
+    """The messages of a bundle, one after the other, as (number, body), or BadForm."""
+    reader = _Reader(body)
+    while True:
+        kind = number(reader.take(1))
+        if kind == BY_NAME["CLOSE"].number:
+            raise BadForm("a CLOSE has a record of its own")
+        yield kind, reader.take(number(reader.take(2)))
+        if reader.at == len(body):
+            return
+
+
+def _bundled(body):
+    for kind, inner in unbundle(body):
+        if kind not in BY_NUMBER or BY_NUMBER[kind].name == "BUNDLE":
+            raise BadForm("type")
+        yield from (("type", u(kind, 1)), ("length", u(len(inner), 2)), *fields(BY_NUMBER[kind], inner))
+
+
 def fields(kind, body):
     """The fields of a body as (name, bytes) in order, or BadForm."""
+    if kind.name == "BUNDLE":
+        return list(_bundled(body))
     reader = _Reader(body)
     for item in kind.layout:
         name, _, type_ = item.partition(":")

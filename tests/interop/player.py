@@ -25,6 +25,7 @@ class Config:
         self.pin = self.fingerprint = self.server_key = None
         self.floor = self.version = self.date = self.unix_time = 0
         self.root = bytes(32)
+        self.bundles = False
         self.left, self.crafted = [], {}
 
     def add_random(self, name, data):
@@ -86,6 +87,9 @@ class Player:
 
     def _set_max_record(self, config, statement):
         config.max_record = int(statement.words[2])
+
+    def _set_bundles(self, config, statement):
+        config.bundles = True
 
     def _set_counter(self, config, statement):
         config.counter = int(statement.words[2])

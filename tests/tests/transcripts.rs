@@ -7,7 +7,7 @@ use sordino_tests::transcript::{
 use std::path::{Path, PathBuf};
 
 /// What must at least be there.
-const CASES: [&str; 30] = [
+const CASES: [&str; 32] = [
     "altered-handshake-suite1",
     "altered-handshake-suite2",
     "altered-records-suite1",
@@ -21,6 +21,8 @@ const CASES: [&str; 30] = [
     "handshake-suite2",
     "key-request",
     "login",
+    "python-bundles-suite1",
+    "python-bundles-suite2",
     "python-crafted-client-suite1",
     "python-crafted-client-suite2",
     "python-crafted-server-suite1",

@@ -110,6 +110,7 @@ impl<S: Suite> Sordino<S> {
             device_public: self.account.public.clone(),
             suites: SuiteList::new(&[1, 2][..usize::from(S::ID)]).context("a list of suites")?,
             max_record: MAX_RECORD,
+            bundles: true,
             counter: unique(),
         };
         self.stage = Stage::Open(Box::new(Conn::client(config, Timeouts::CLIENT, now()).map_err(failed)?));

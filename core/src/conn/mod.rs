@@ -17,7 +17,7 @@ mod timers;
 
 use crate::buf::RxBuf;
 use crate::bytes::Bytes;
-use crate::config::{HEADER_LEN, MAX_AUTH_FAILURES, Millis, Timeouts};
+use crate::config::{HEADER_LEN, INNER_HEAD, MAX_AUTH_FAILURES, Millis, Timeouts};
 use crate::error::{Deadline, Error, ErrorCode, Misuse, PeerFault, SendError};
 use crate::event::{Answer, AnswerError, Closed, Event, EventId, Peer, Step, Ticket};
 use crate::handshake::client::{ClientConfig, ClientHandshake, ServerHello};
@@ -30,7 +30,7 @@ use crate::record::Direction;
 use crate::suite::{Suite, Suite1, Suite2, SuiteList, least_scratch};
 use crate::wire::{Malformed, Overflow, Writer};
 use core::ops::Range;
-use open::{Open, Received, is_auth, is_close};
+use open::{Open, Received, bundled, is_auth, is_close};
 use timers::{Due, Timers};
 
 /// A message that role `R` receives. Apart, so that it stands in the program once.
@@ -108,6 +108,9 @@ struct Lent {
     body: Range<usize>,
     /// Bytes at the front of the buffer that the next step drops.
     used: usize,
+    /// Of a bundle, behind those bytes: its messages that were not shown, and the rest of its record.
+    left: usize,
+    behind: usize,
     unanswered: bool,
 }
 
@@ -211,7 +214,16 @@ impl<R: Role, S: Suite> Conn<R, S> {
     fn start(handshake: R::Handshake<S>, limits: Timeouts, now: Millis) -> Result<Self, Error> {
         Ok(Self {
             stage: Stage::Handshake(handshake),
-            lent: Lent { serial: 0, event: Lend::Nothing, kind: 0, body: 0..0, used: 0, unanswered: false },
+            lent: Lent {
+                serial: 0,
+                event: Lend::Nothing,
+                kind: 0,
+                body: 0..0,
+                used: 0,
+                left: 0,
+                behind: 0,
+                unanswered: false,
+            },
             timers: Timers::new(limits, now)?,
         })
     }
@@ -237,7 +249,9 @@ impl<R: Role, S: Suite> Conn<R, S> {
         };
         if let Err(error) = step {
             self.end(Err(error));
-            rx.consume(core::mem::take(&mut self.lent.used));
+            let Lent { used, left, behind, .. } = self.lent;
+            rx.consume(used.saturating_add(left).saturating_add(behind));
+            self.lent.used = 0;
         }
         step
     }
@@ -277,6 +291,23 @@ impl<R: Role, S: Suite> Conn<R, S> {
         match &mut self.stage {
             Stage::Handshake(_) => Err(SendError::NotAllowed),
             Stage::Open(open) => open.send::<R>(message, io),
+            Stage::Ended { .. } => Err(SendError::Closed),
+        }
+    }
+
+    /// Sends the first of these messages, and in the same record those behind it for which that has room, if the peer
+    /// receives bundles. How many were sent: 0 if there are none.
+    ///
+    /// # Errors
+    /// [`SendError`]; nothing was changed.
+    pub fn send_bundle<'m>(
+        &mut self,
+        messages: impl Iterator<Item = Message<'m>> + Clone,
+        io: &mut Io<'_, '_>,
+    ) -> Result<usize, SendError> {
+        match &mut self.stage {
+            Stage::Handshake(_) => Err(SendError::NotAllowed),
+            Stage::Open(open) => open.send_bundle::<R>(messages, io),
             Stage::Ended { .. } => Err(SendError::Closed),
         }
     }
@@ -396,6 +427,9 @@ impl<R: Role, S: Suite> Conn<R, S> {
     fn step_record(&mut self, rx: &mut RxBuf<'_>, io: &mut Io<'_, '_>) -> Result<Step, Error> {
         let Stage::Open(open) = &mut self.stage else { return Err(Error::Misuse(Misuse::Stale)) };
         open.send_control::<R>(io);
+        if self.lent.left > 0 {
+            return self.unbundle(0, rx, io);
+        }
         let received = rx.unconsumed();
         let total = match open.inbound.frame(received)? {
             Some(total) if total <= received.len() => total,
@@ -405,20 +439,56 @@ impl<R: Role, S: Suite> Conn<R, S> {
         let opened = open.inbound.open(record)?;
         self.timers.heard(io.now);
         self.lent.used = total;
-        let body = record.get(opened.body.clone()).unwrap_or_default();
-        match open.receive::<R>(opened.kind, body, io) {
+        if open.takes_bundle(opened.kind) {
+            self.lent.used = opened.body.start;
+            self.lent.left = opened.body.len();
+            self.lent.behind = total.saturating_sub(opened.body.end);
+            return self.unbundle(opened.body.start, rx, io);
+        }
+        self.receive(opened.kind, opened.body, total, rx, io)
+    }
+
+    /// Takes the next message of a bundle, behind `start` bytes of the receive buffer that are used up.
+    fn unbundle(&mut self, start: usize, rx: &mut RxBuf<'_>, io: &mut Io<'_, '_>) -> Result<Step, Error> {
+        let end = start.saturating_add(self.lent.left);
+        let left = rx.unconsumed().get(start..end).unwrap_or_default();
+        // A CLOSE is a record of its own.
+        let Some((kind, len)) = bundled(left).filter(|(kind, _)| !is_close(*kind)) else {
+            self.close(CloseReason::Protocol, io);
+            return Err(Error::Peer(PeerFault::MalformedMessage));
+        };
+        let body = start.saturating_add(INNER_HEAD);
+        let body = body..body.saturating_add(len);
+        self.lent.left = end.saturating_sub(body.end);
+        let behind = if self.lent.left == 0 { core::mem::take(&mut self.lent.behind) } else { 0 };
+        let used = body.end.saturating_add(behind);
+        self.receive(kind, body, used, rx, io)
+    }
+
+    /// Takes note of the message whose body stands there, in the first `used` bytes of the receive buffer.
+    fn receive(
+        &mut self,
+        kind: u8,
+        body: Range<usize>,
+        used: usize,
+        rx: &RxBuf<'_>,
+        io: &mut Io<'_, '_>,
+    ) -> Result<Step, Error> {
+        let Stage::Open(open) = &mut self.stage else { return Err(Error::Misuse(Misuse::Stale)) };
+        self.lent.used = used;
+        match open.receive::<R>(kind, rx.unconsumed().get(body.clone()).unwrap_or_default(), io) {
             Ok(Received::Control) => Ok(Step::Progressed),
             Ok(Received::Close(reason)) => {
                 self.end(Ok(Closed::ByPeer(reason)));
                 Ok(Step::Closed(Closed::ByPeer(reason)))
             }
             Ok(Received::Message) => {
-                self.lent.unanswered = is_auth(opened.kind);
-                Ok(self.lend(Lend::Message, opened.kind, opened.body, total))
+                self.lent.unanswered = is_auth(kind);
+                Ok(self.lend(Lend::Message, kind, body, used))
             }
             Err(fault) => {
                 // A CLOSE is never answered, or two sides could go on answering.
-                if !is_close(opened.kind) {
+                if !is_close(kind) {
                     open.close::<R>(CloseReason::Protocol, io);
                 }
                 Err(Error::Peer(fault))

@@ -1,11 +1,11 @@
 //! A connection after its handshake: records in both directions, and what control messages do.
 
 use super::Role;
-use crate::config::CONTROL_RECORD;
+use crate::config::{CONTROL_RECORD, INNER_HEAD};
 use crate::error::{PeerFault, SendError};
-use crate::handshake::Finished;
+use crate::handshake::{Finished, Receives};
 use crate::io::Io;
-use crate::messages::{self, Auth, AuthCode, AuthResult, Close, CloseReason, Message, Phase, Ping};
+use crate::messages::{self, Auth, AuthCode, AuthResult, BUNDLE, Close, CloseReason, Message, Phase, Ping};
 use crate::record::{Direction, Inbound, Outbound, max_body};
 use crate::suite::Suite;
 use crate::wire::{Overflow, Writer};
@@ -19,7 +19,8 @@ pub(super) struct Open<S: Suite> {
     pub refused_logins: u8,
     /// An AUTH is on its way and not answered.
     logging_in: bool,
-    peer_max: u16,
+    own: Receives,
+    peer: Receives,
     /// PING and PONG that wait for room.
     ping: Option<u64>,
     pong: Option<u64>,
@@ -43,11 +44,12 @@ impl<S: Suite> Open<S> {
         };
         Self {
             out: Outbound::new(R::SENDS, secret(R::SENDS), 0),
-            inbound: Inbound::new(R::RECEIVES, secret(R::RECEIVES), 0, finished.own_max),
+            inbound: Inbound::new(R::RECEIVES, secret(R::RECEIVES), 0, finished.own.max_record),
             phase: Phase::Login,
             refused_logins: 0,
             logging_in: false,
-            peer_max: finished.peer_max,
+            own: finished.own,
+            peer: finished.peer,
             ping: None,
             pong: None,
         }
@@ -55,7 +57,7 @@ impl<S: Suite> Open<S> {
 
     /// Largest body of a record that the peer receives, in bytes.
     pub const fn max_body(&self) -> usize {
-        max_body(self.peer_max)
+        max_body(self.peer.max_record)
     }
 
     /// Sends a message of the application: neither CLOSE nor AUTH_RESULT, which have ways of their own.
@@ -70,6 +72,40 @@ impl<S: Suite> Open<S> {
         Ok(())
     }
 
+    /// Sends the first of these messages, and those behind it that the peer takes in the same record: how many.
+    pub fn send_bundle<'m, R: Role>(
+        &mut self,
+        mut messages: impl Iterator<Item = Message<'m>> + Clone,
+        io: &mut Io<'_, '_>,
+    ) -> Result<usize, SendError> {
+        let (count, body) = self.fitting::<R>(messages.clone());
+        if count < 2 {
+            return messages.next().map_or(Ok(0), |message| self.send::<R>(&message, io).map(|()| 1));
+        }
+        let len = Outbound::<S>::wire_len(body).ok_or(SendError::TooLarge)?;
+        let region = io.tx.room(len.saturating_add(CONTROL_RECORD)).map_err(SendError::NoRoom)?;
+        let mut place = region.get_mut(Outbound::<S>::BODY..).unwrap_or_default();
+        for message in messages.take(count) {
+            place = put_bundled::<R>(&message, place).ok_or(SendError::Malformed)?;
+        }
+        let sealed = self.out.seal(region, BUNDLE, body).ok_or(SendError::Exhausted)?;
+        io.tx.commit(sealed);
+        Ok(count)
+    }
+
+    /// How many of these messages, from the first on, a bundle for the peer takes, and the length of its body.
+    fn fitting<'m, R: Role>(&self, messages: impl Iterator<Item = Message<'m>>) -> (usize, usize) {
+        let (mut count, mut body) = (0_usize, 0_usize);
+        if self.peer.bundles && self.phase == Phase::Ready {
+            for message in messages {
+                let end = bundled_len::<R>(&message).map(|len| body.saturating_add(len));
+                let Some(end) = end.filter(|end| *end <= self.max_body()) else { break };
+                (count, body) = (count.saturating_add(1), end);
+            }
+        }
+        (count, body)
+    }
+
     /// Sends the result of an AUTH.
     pub fn send_result(&mut self, result: &AuthResult<'_>, io: &mut Io<'_, '_>) -> Result<(), SendError> {
         self.seal::<super::Server>(&Message::AuthResult(*result), CONTROL_RECORD, io)?;
@@ -80,7 +116,13 @@ impl<S: Suite> Open<S> {
         Ok(())
     }
 
-    /// Takes note of a message; `body` is the body of a record of type `kind`.
+    /// Whether a record of this type is a bundle that may come now.
+    pub fn takes_bundle(&self, kind: u8) -> bool {
+        kind == BUNDLE && self.own.bundles && self.phase == Phase::Ready
+    }
+
+    /// Takes note of a message; `body` is the body of a record of type `kind`, or of a message of that type in a
+    /// bundle.
     pub fn receive<R: Role>(
         &mut self,
         kind: u8,
@@ -161,6 +203,34 @@ impl<S: Suite> Open<S> {
         io.tx.commit(sealed);
         Ok(())
     }
+}
+
+/// Bytes that a message takes in a bundle; `None` if it may not stand in one.
+fn bundled_len<R: Role>(message: &Message<'_>) -> Option<usize> {
+    if is_close(message.kind()) || !messages::allowed(message.kind(), R::SENDS, Phase::Ready) {
+        return None;
+    }
+    let mut count = Writer::counting();
+    super::encode::<R>(message, &mut count).ok()?;
+    count.written().checked_add(INNER_HEAD)
+}
+
+/// Writes a message of a bundle to the front of `place`: what is behind it.
+fn put_bundled<'p, R: Role>(message: &Message<'_>, place: &'p mut [u8]) -> Option<&'p mut [u8]> {
+    let (head, rest) = place.split_first_chunk_mut::<INNER_HEAD>()?;
+    let mut out = Writer::new(rest);
+    super::encode::<R>(message, &mut out).ok()?;
+    let len = out.written();
+    let [high, low] = u16::try_from(len).ok()?.to_be_bytes();
+    *head = [message.kind(), high, low];
+    rest.get_mut(len..)
+}
+
+/// Type and length of the message at the front of what is left of a bundle, if all of it is there.
+pub(super) fn bundled(left: &[u8]) -> Option<(u8, usize)> {
+    let ([kind, high, low], rest) = left.split_first_chunk::<INNER_HEAD>()?;
+    let len = usize::from(u16::from_be_bytes([*high, *low]));
+    (len <= rest.len()).then_some((*kind, len))
 }
 
 /// An AUTH has a ticket.

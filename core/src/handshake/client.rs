@@ -2,7 +2,7 @@
 
 use super::{
     Finished, GATE_LEN, HandshakeKeys, Header, Kind, OFFER_LEN, Offer, PAYLOAD1, PAYLOAD2, PAYLOAD3,
-    STATIC_PAD, Symmetric, ephemeral, message1_len, message2_len, message3_len, public, static_len,
+    Receives, STATIC_PAD, Symmetric, ephemeral, message1_len, message2_len, message3_len, public, static_len,
 };
 use super::{Handshake, Outcome};
 use crate::config::HEADER_LEN;
@@ -24,6 +24,8 @@ pub struct ClientConfig<S: Suite> {
     pub suites: SuiteList,
     /// Largest record to receive: a multiple of 1,024 from 1,024 to 16,384 bytes.
     pub max_record: u16,
+    /// Whether to receive several messages in one record: cheaper for both sides when many come at once.
+    pub bundles: bool,
     /// A number that never repeats for this device key: makes the ephemeral key unique even if the
     /// random numbers repeat.
     pub counter: u64,
@@ -55,7 +57,8 @@ impl<S: Suite> ClientHandshake<S> {
         if !config.suites.contains(S::ID) {
             return Err(Error::Misuse(Misuse::Parameter));
         }
-        let offer = Offer::new(config.max_record, config.suites)?;
+        let receives = Receives { max_record: config.max_record, bundles: config.bundles };
+        let offer = Offer::new(receives, config.suites)?;
         Ok(Self::Start(Start { config, offer }))
     }
 }
@@ -135,12 +138,7 @@ impl<S: Suite> Wait2<S> {
         let start = HEADER_LEN.saturating_add(dh_len::<S>());
         let (to_server, to_client) = self.state.split();
         Ok(Outcome::Done {
-            finished: Finished {
-                to_server,
-                to_client,
-                own_max: self.offer.max_record,
-                peer_max: peer.max_record,
-            },
+            finished: Finished { to_server, to_client, own: self.offer.receives, peer: peer.receives },
             peer: start..start.saturating_add(PAYLOAD2),
         })
     }
@@ -187,7 +185,7 @@ impl ServerHello {
         let time = rest.first_chunk::<8>().ok_or(LENGTH)?;
         let offer = Offer::decode(offer)?;
         Ok(Self {
-            max_record: offer.max_record,
+            max_record: offer.receives.max_record,
             suites: offer.suites,
             connection: *connection,
             time: u64::from_be_bytes(*time),

@@ -133,39 +133,53 @@ pub(crate) fn ephemeral<S: Suite>(
     Ok(SecretKey::<S>::clamp(exponent))
 }
 
+/// What a side receives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Receives {
+    /// Its largest record, in bytes.
+    pub max_record: u16,
+    /// Several messages in one record.
+    pub bundles: bool,
+}
+
 /// What both payload 1 and payload 2 begin with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Offer {
-    pub max_record: u16,
+    pub receives: Receives,
     pub suites: SuiteList,
 }
+
+/// The capability to receive bundles.
+const BUNDLES: u8 = 1;
 
 /// max record (2) ‖ capabilities (4) ‖ suites (8)
 pub(crate) const OFFER_LEN: usize = 14;
 
 impl Offer {
     /// Checks what the own side announces.
-    pub fn new(max_record: u16, suites: SuiteList) -> Result<Self, Error> {
-        if is_max_record(max_record) {
-            Ok(Self { max_record, suites })
+    pub fn new(receives: Receives, suites: SuiteList) -> Result<Self, Error> {
+        if is_max_record(receives.max_record) {
+            Ok(Self { receives, suites })
         } else {
             Err(Error::Misuse(Misuse::Parameter))
         }
     }
 
     pub fn encode(&self) -> [u8; OFFER_LEN] {
-        let [high, low] = self.max_record.to_be_bytes();
+        let [high, low] = self.receives.max_record.to_be_bytes();
+        let capabilities = if self.receives.bundles { BUNDLES } else { 0 };
         let [a, b, c, d, e, f, g, h] = *self.suites.as_bytes();
-        [high, low, 0, 0, 0, 0, a, b, c, d, e, f, g, h]
+        [high, low, 0, 0, 0, capabilities, a, b, c, d, e, f, g, h]
     }
 
     pub fn decode(bytes: &[u8; OFFER_LEN]) -> Result<Self, Error> {
-        let [high, low, _, _, _, _, suites @ ..] = *bytes;
+        let [high, low, _, _, _, capabilities, suites @ ..] = *bytes;
         let max_record = u16::from_be_bytes([high, low]);
+        let receives = Receives { max_record, bundles: capabilities & BUNDLES != 0 };
         let suites = SuiteList::from_wire(suites);
         suites
             .filter(|_| is_max_record(max_record))
-            .map(|suites| Self { max_record, suites })
+            .map(|suites| Self { receives, suites })
             .ok_or(Error::Peer(PeerFault::Handshake))
     }
 
@@ -187,8 +201,8 @@ fn is_max_record(bytes: u16) -> bool {
 pub struct Finished<S: Suite> {
     pub to_server: Secret<S::Hash>,
     pub to_client: Secret<S::Hash>,
-    pub own_max: u16,
-    pub peer_max: u16,
+    pub own: Receives,
+    pub peer: Receives,
 }
 
 /// A public value within a handshake message.

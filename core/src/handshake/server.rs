@@ -1,8 +1,8 @@
 //! The server's side: gate, admission, message 2, message 3.
 
 use super::{
-    Finished, GATE_LEN, HandshakeKeys, Header, Kind, Offer, PAYLOAD1, PAYLOAD2, PAYLOAD3, STATIC_PAD,
-    Symmetric, ephemeral, message1_len, message2_len, message3_len, public, static_len,
+    Finished, GATE_LEN, HandshakeKeys, Header, Kind, Offer, PAYLOAD1, PAYLOAD2, PAYLOAD3, Receives,
+    STATIC_PAD, Symmetric, ephemeral, message1_len, message2_len, message3_len, public, static_len,
 };
 use super::{Handshake, Outcome};
 use crate::bytes::Bytes;
@@ -18,6 +18,8 @@ use hmac::Mac;
 pub struct ServerConfig {
     /// Largest record to receive: a multiple of 1,024 from 1,024 to 16,384 bytes.
     pub max_record: u16,
+    /// Whether to receive several messages in one record: cheaper for both sides when many come at once.
+    pub bundles: bool,
     /// A number that never repeats for this server: makes the ephemeral key unique even if the
     /// random numbers repeat.
     pub counter: u64,
@@ -48,8 +50,8 @@ pub struct Wait3<S: Suite> {
     state: Symmetric<S>,
     keys: HandshakeKeys<S>,
     e: SecretKey<S>,
-    own_max: u16,
-    peer_max: u16,
+    own: Receives,
+    peer: Receives,
 }
 
 const LENGTH: Error = Error::Peer(PeerFault::Length);
@@ -60,7 +62,7 @@ impl<S: Suite> ServerHandshake<S> {
             secret: key.secret.clone(),
             gate_key: key.gate_key.clone(),
             state: key.opening.clone(),
-            offer: Offer::new(config.max_record, suites)?,
+            offer: Offer::new(Receives { max_record: config.max_record, bundles: config.bundles }, suites)?,
             counter: config.counter,
             time: config.time,
         }))
@@ -141,8 +143,8 @@ impl<S: Suite> Start<S> {
             state: self.state.clone(),
             keys: next_keys,
             e,
-            own_max: self.offer.max_record,
-            peer_max: peer.max_record,
+            own: self.offer.receives,
+            peer: peer.receives,
         })
     }
 
@@ -177,7 +179,7 @@ impl<S: Suite> Wait3<S> {
         self.state.decrypt_and_hash(&mut keys, payload, PAYLOAD3)?;
         let (to_server, to_client) = self.state.split();
         Ok(Outcome::Done {
-            finished: Finished { to_server, to_client, own_max: self.own_max, peer_max: self.peer_max },
+            finished: Finished { to_server, to_client, own: self.own, peer: self.peer },
             peer: HEADER_LEN..HEADER_LEN.saturating_add(dh_len::<S>()),
         })
     }

@@ -22,6 +22,10 @@ pub enum Phase {
     Ready,
 }
 
+/// Type of a record that holds several messages, each with its type and length before its body, as the inner plaintext
+/// of a record has them. In no table, since applications never see one: its messages come one after the other.
+pub const BUNDLE: u8 = 4;
+
 /// Random identifier that the sender gives to a message.
 pub type MessageId = [u8; 16];
 

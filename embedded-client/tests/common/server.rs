@@ -120,7 +120,8 @@ pub struct Link {
 
 impl Link {
     pub fn new(now: u64) -> Self {
-        let config = ServerConfig { max_record: 16_384, counter: now, time: 1_700_000_000_000 };
+        let config =
+            ServerConfig { max_record: 16_384, bundles: true, counter: now, time: 1_700_000_000_000 };
         Self {
             stage: Stage::Accepting(Acceptor::new(config, Timeouts::SERVER, now)),
             rx: RxBuf::new(vec![0; BUFFER].leak()),

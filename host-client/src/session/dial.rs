@@ -174,7 +174,15 @@ impl<'a> Dial<'a> {
         let suites = SuiteList::new(&willing)
             .ok_or_else(|| Failure::failed("the server's statement lists no suite"))?;
         let counter = self.identity.counter()?;
-        Ok(ClientConfig { server, device, device_public, suites, max_record: MAX_RECORD, counter })
+        Ok(ClientConfig {
+            server,
+            device,
+            device_public,
+            suites,
+            max_record: MAX_RECORD,
+            bundles: true,
+            counter,
+        })
     }
 
     fn explain(&self, error: &DriveError<std::io::Error>) -> Failure {

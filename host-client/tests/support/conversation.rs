@@ -61,7 +61,7 @@ pub fn serve(shared: &Shared, stream: TcpStream) {
     let (mut rx, mut tx) = (vec![0; RX_BUFFER], vec![0; 4 * TX_BUFFER]);
     let mut wire = Wire { stream, rx: RxBuf::new(&mut rx), tx: TxBuf::new(&mut tx), start: Instant::now() };
     let identity = shared.identity.read().unwrap().clone();
-    let config = ServerConfig { max_record: MAX_RECORD, counter: 0, time: 0 };
+    let config = ServerConfig { max_record: MAX_RECORD, bundles: true, counter: 0, time: 0 };
     let mut acceptor = Acceptor::new(config, Timeouts::SERVER, 0);
     loop {
         match wire.io(|rx, io| acceptor.step(&identity, rx, io)) {

@@ -149,6 +149,11 @@ impl Outlet {
         queue.close.take().map(Signal::Close)
     }
 
+    /// Takes all events.
+    pub fn take_events(&self) -> VecDeque<Outgoing> {
+        std::mem::take(&mut self.lock().events)
+    }
+
     /// Takes the end before everything else.
     pub fn take_close(&self) -> Option<CloseReason> {
         self.lock().close.take()

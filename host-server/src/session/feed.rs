@@ -10,7 +10,7 @@ use sordino_core::{
     wire::Opaque,
 };
 
-use super::{Session, buffers::DELIVERIES};
+use super::{Session, buffers::DELIVERIES, lend_io};
 use crate::store::{self, Target as StoredTarget};
 
 /// Messages fetched at once.
@@ -70,8 +70,28 @@ impl<S: ServedSuite> Session<S> {
             if self.feed.queue.is_empty() && !self.fetch(tx).await {
                 return;
             }
-            self.deliver_next(tx);
+            if !self.deliver_bundle(tx) {
+                self.deliver_part(tx);
+            }
         }
+    }
+
+    /// Sends the next messages, as many as one record takes. False, and nothing is sent, if the first is larger than
+    /// that.
+    fn deliver_bundle(&mut self, tx: &mut TxBuf<'_>) -> bool {
+        let most = self.conn.max_body();
+        let whole = self.feed.queue.iter().take(self.feed.free()).map_while(|message| {
+            (HEAD + message.sender.len() + message.target.len() + message.body.len() <= most)
+                .then(|| record(message, 0, &message.body))?
+                .map(Message::Deliver)
+        });
+        if self.feed.offset > 0 || whole.clone().next().is_none() {
+            return false;
+        }
+        let sent = self.conn.send_bundle(whole, lend_io!(self.now, tx));
+        let sent = self.sent(sent, tx);
+        self.feed.unacknowledged.extend(self.feed.queue.drain(..sent).map(|message| message.place.number));
+        true
     }
 
     /// False if there is nothing.
@@ -92,8 +112,8 @@ impl<S: ServedSuite> Session<S> {
         !self.feed.queue.is_empty()
     }
 
-    /// Sends the next message, or the next part of it.
-    fn deliver_next(&mut self, tx: &mut TxBuf<'_>) {
+    /// Sends the next part of a message.
+    fn deliver_part(&mut self, tx: &mut TxBuf<'_>) {
         let Some(message) = self.feed.queue.front().cloned() else { return };
         let names = message.sender.len() + message.target.len();
         let most = self.conn.max_body().saturating_sub(HEAD + names);

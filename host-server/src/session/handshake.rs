@@ -88,7 +88,12 @@ impl Wire {
 
 /// Does the whole handshake.
 pub(super) async fn greet(shared: &Arc<Shared>, line: &mut Line) -> Result<Greeting, End> {
-    let config = ServerConfig { max_record: MAX_RECORD, counter: shared.next_counter(), time: unix_now() };
+    let config = ServerConfig {
+        max_record: MAX_RECORD,
+        bundles: true,
+        counter: shared.next_counter(),
+        time: unix_now(),
+    };
     let mut acceptor = Acceptor::new(config, shared.timeouts, shared.now());
     let mut wire = Wire::new();
     loop {

@@ -19,7 +19,9 @@ mod replay;
 mod requests;
 mod socket;
 
-use std::{fmt, future::poll_fn, io, net::TcpStream, sync::Arc, task::Poll, time::Duration};
+use std::{
+    collections::VecDeque, fmt, future::poll_fn, io, net::TcpStream, sync::Arc, task::Poll, time::Duration,
+};
 
 use smol::{Async, Timer, future::FutureExt as _};
 use sordino_core::{
@@ -138,6 +140,8 @@ struct Session<S: Suite> {
     device_key: Vec<u8>,
     user: Option<User>,
     feed: Feed,
+    /// Taken from the outlet, and not sent.
+    told: VecDeque<Outgoing>,
     /// Unanswered SENDs and requests.
     sends: usize,
     requests: usize,
@@ -159,6 +163,7 @@ impl<S: ServedSuite> Session<S> {
             device_key,
             user: None,
             feed,
+            told: VecDeque::new(),
             sends: 0,
             requests: 0,
             end: None,
@@ -245,44 +250,39 @@ impl<S: ServedSuite> Session<S> {
     /// What the hub has to say, as long as there is room for it. The end needs none.
     fn take_signals(&mut self, tx: &mut TxBuf<'_>) {
         while self.end.is_none() {
-            let signal = if tx.free() >= TX_BUFFER {
-                self.line.outlet.take()
-            } else {
-                self.line.outlet.take_close().map(Signal::Close)
-            };
-            match signal {
+            if tx.free() < TX_BUFFER {
+                if let Some(reason) = self.line.outlet.take_close() {
+                    self.close(reason, tx);
+                }
+                return;
+            }
+            if self.told.is_empty() {
+                self.told = self.line.outlet.take_events();
+            }
+            if !self.told.is_empty() {
+                self.tell(tx);
+                continue;
+            }
+            match self.line.outlet.take() {
                 None => return,
                 Some(Signal::Mail) => self.feed.more = true,
-                Some(Signal::Event(event)) => self.tell(&event, tx),
+                Some(Signal::Event(event)) => self.told.push_back(event),
                 Some(Signal::Close(reason)) => self.close(reason, tx),
             }
         }
     }
 
-    fn tell(&mut self, event: &Outgoing, tx: &mut TxBuf<'_>) {
-        match event {
-            Outgoing::Accepted(id, number, time) => {
-                self.sends = self.sends.saturating_sub(1);
-                self.send(&Message::Accepted(Accepted { id: *id, number: *number, time: *time }), tx);
-            }
-            Outgoing::Refused(id, code, retry_after) => {
-                self.sends = self.sends.saturating_sub(1);
-                self.send(&Message::Refused(Refused { id: *id, code: *code, retry_after: *retry_after }), tx);
-            }
-            Outgoing::Delivered(id, time) => {
-                self.send(&Message::Delivered(Delivered { id: *id, time: *time }), tx)
-            }
-            Outgoing::Done(tag, code, retry_after) => {
-                self.requests = self.requests.saturating_sub(1);
-                self.send(&Message::Done(Done { tag: *tag, code: *code, retry_after: *retry_after }), tx);
-            }
-            Outgoing::RoomEvent(event, room, user) => {
-                if let (Some(room), Some(user)) = (RoomName::new(room), Username::new(user)) {
-                    self.send(&Message::RoomEvent(RoomEvent { event: *event, room, user }), tx);
-                }
-            }
-            Outgoing::Notice(level, text) => {
-                self.send(&Message::Notice(Notice { level: *level, text: Text(text) }), tx)
+    /// Sends as many events as one record takes.
+    fn tell(&mut self, tx: &mut TxBuf<'_>) {
+        // Names that the protocol doesn't know can't be in the hub.
+        let events = self.told.iter().map_while(message);
+        let sent = self.conn.send_bundle(events, lend_io!(self.now, tx));
+        let sent = self.sent(sent, tx);
+        for event in self.told.drain(..sent) {
+            match event {
+                Outgoing::Accepted(..) | Outgoing::Refused(..) => self.sends = self.sends.saturating_sub(1),
+                Outgoing::Done(..) => self.requests = self.requests.saturating_sub(1),
+                Outgoing::Delivered(..) | Outgoing::RoomEvent(..) | Outgoing::Notice(..) => {}
             }
         }
     }
@@ -334,14 +334,22 @@ impl<S: ServedSuite> Session<S> {
 
     /// Sends a message for which there is room.
     fn send(&mut self, message: &Message<'_>, tx: &mut TxBuf<'_>) {
-        match self.conn.send(message, lend_io!(self.now, tx)) {
-            Ok(()) => {}
-            Err(SendError::Exhausted) => self.close(CloseReason::Expired, tx),
-            Err(error) => {
-                tracing::error!(?error, kind = message.kind(), "a message could not be sent");
-                self.close(CloseReason::Overloaded, tx);
+        let sent = self.conn.send(message, lend_io!(self.now, tx)).map(|()| 1);
+        self.sent(sent, tx);
+    }
+
+    /// How many messages were sent. There was one, and room for it: if it was not, that is the connection's end.
+    fn sent(&mut self, sent: Result<usize, SendError>, tx: &mut TxBuf<'_>) -> usize {
+        let reason = match sent {
+            Ok(sent) if sent > 0 => return sent,
+            Err(SendError::Exhausted) => CloseReason::Expired,
+            failed => {
+                tracing::error!(?failed, "a message could not be sent");
+                CloseReason::Overloaded
             }
-        }
+        };
+        self.close(reason, tx);
+        0
     }
 
     fn close(&mut self, reason: CloseReason, tx: &mut TxBuf<'_>) {
@@ -359,6 +367,28 @@ impl<S: ServedSuite> Session<S> {
         }
         end
     }
+}
+
+/// An event on the wire; `None` if a name isn't one.
+fn message(event: &Outgoing) -> Option<Message<'_>> {
+    Some(match event {
+        Outgoing::Accepted(id, number, time) => {
+            Message::Accepted(Accepted { id: *id, number: *number, time: *time })
+        }
+        Outgoing::Refused(id, code, retry_after) => {
+            Message::Refused(Refused { id: *id, code: *code, retry_after: *retry_after })
+        }
+        Outgoing::Delivered(id, time) => Message::Delivered(Delivered { id: *id, time: *time }),
+        Outgoing::Done(tag, code, retry_after) => {
+            Message::Done(Done { tag: *tag, code: *code, retry_after: *retry_after })
+        }
+        Outgoing::RoomEvent(event, room, user) => Message::RoomEvent(RoomEvent {
+            event: *event,
+            room: RoomName::new(room)?,
+            user: Username::new(user)?,
+        }),
+        Outgoing::Notice(level, text) => Message::Notice(Notice { level: *level, text: Text(text) }),
+    })
 }
 
 /// Writes the rest, ends this direction, and lets the peer end the other: a socket that is closed while it

@@ -49,6 +49,8 @@ pub struct Client {
     rx: RxBuf<'static>,
     tx: TxBuf<'static>,
     start: Instant,
+    /// Bytes from the server.
+    pub received: usize,
 }
 
 /// Memory of a test is never given back.
@@ -63,8 +65,12 @@ pub fn device() -> Device {
 }
 
 impl Client {
-    /// Carries the handshake out.
+    /// Carries the handshake out, as a client that receives bundles.
     pub fn connect(address: SocketAddr, device: &Device, max_record: u16) -> Result<Self, End> {
+        Self::connect_as(address, device, max_record, true)
+    }
+
+    fn connect_as(address: SocketAddr, device: &Device, max_record: u16, bundles: bool) -> Result<Self, End> {
         let mut socket = TcpStream::connect(address).unwrap();
         socket.set_nodelay(true).unwrap();
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -83,10 +89,11 @@ impl Client {
             device_public: device.public(),
             suites: SuiteList::new(&[1]).unwrap(),
             max_record,
+            bundles,
             counter: 1,
         };
         let conn = Conn::client(config, Timeouts::CLIENT, 0).unwrap();
-        let mut client = Self { socket, conn, rx, tx, start: Instant::now() };
+        let mut client = Self { socket, conn, rx, tx, start: Instant::now(), received: 0 };
         while client.conn.is_handshaking() {
             client.step()?;
         }
@@ -110,6 +117,13 @@ impl Client {
     /// Connects again with a device that is bound.
     pub fn reconnect(address: SocketAddr, device: &Device, max_record: u16) -> Self {
         let mut client = Self::connect(address, device, max_record).unwrap();
+        client.log_in(Auth::DEVICE);
+        client
+    }
+
+    /// The same, as a client that doesn't receive bundles.
+    pub fn reconnect_without_bundles(address: SocketAddr, device: &Device) -> Self {
+        let mut client = Self::connect_as(address, device, 16_384, false).unwrap();
         client.log_in(Auth::DEVICE);
         client
     }
@@ -198,7 +212,7 @@ impl Client {
         let step = self.conn.step(&mut self.rx, &mut Io { now, tx: &mut self.tx, rng: &mut SysRng });
         write(&mut self.socket, &mut self.tx);
         match step.map_err(End::Failed)? {
-            Step::NeedInput => read(&mut self.socket, &mut self.rx)?,
+            Step::NeedInput => self.received += read(&mut self.socket, &mut self.rx)?,
             Step::NeedOutput(_) | Step::Progressed => {}
             Step::Closed(closed) => return Err(End::Closed(closed)),
             Step::Event(id) => {
@@ -224,11 +238,11 @@ fn write(socket: &mut TcpStream, tx: &mut TxBuf<'_>) {
     }
 }
 
-fn read(socket: &mut TcpStream, rx: &mut RxBuf<'_>) -> Result<(), End> {
-    match socket.read(rx.spare()) {
-        Ok(0) => rx.end(),
-        Ok(n) => rx.commit(n),
-        Err(_) => return Err(End::Silence),
+fn read(socket: &mut TcpStream, rx: &mut RxBuf<'_>) -> Result<usize, End> {
+    let read = socket.read(rx.spare()).map_err(|_| End::Silence)?;
+    if read == 0 {
+        rx.end();
     }
-    Ok(())
+    rx.commit(read);
+    Ok(read)
 }

@@ -88,13 +88,14 @@ fn client<S: ServedSuite>(identity: &ServerIdentity) -> Conn<Client, S> {
         device_public,
         suites: SuiteList::new(&[S::ID]).unwrap(),
         max_record: 1024,
+        bundles: true,
         counter: 1,
     };
     Conn::client(config, Timeouts::CLIENT, 1).unwrap()
 }
 
 fn acceptor() -> Acceptor {
-    Acceptor::new(ServerConfig { max_record: 1024, counter: 2, time: 3 }, Timeouts::SERVER, 1)
+    Acceptor::new(ServerConfig { max_record: 1024, bundles: true, counter: 2, time: 3 }, Timeouts::SERVER, 1)
 }
 
 /// The server's connection, when message 1 has come.

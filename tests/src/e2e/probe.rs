@@ -225,8 +225,16 @@ impl<'b, S: Suite> Probe<'b, S> {
         };
         let suites = SuiteList::new(&[S::ID]).ok_or(Ended::Tcp)?;
         let Device(device, device_public) = device;
-        let config =
-            ClientConfig { server, device, device_public, suites, max_record: MAX_RECORD, counter: 1 };
+        let config = ClientConfig {
+            server,
+            device,
+            device_public,
+            suites,
+            max_record: MAX_RECORD,
+            // Each message in a record of its own, whose length is looked at.
+            bundles: false,
+            counter: 1,
+        };
         let conn = Conn::client(config, Timeouts::CLIENT, 0).map_err(Ended::Protocol)?;
         Ok(Self { conn, wire })
     }

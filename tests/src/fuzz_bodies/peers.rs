@@ -219,7 +219,7 @@ pub struct ServerSide {
 
 impl ServerSide {
     pub fn new() -> Self {
-        let config = ServerConfig { max_record: MAX_RECORD, counter: 1, time: DATE * 1000 };
+        let config = ServerConfig { max_record: MAX_RECORD, bundles: true, counter: 1, time: DATE * 1000 };
         let acceptor = Acceptor::new(config, Timeouts::SERVER, 0);
         Self { stage: ServerStage::Start(Some(acceptor)), link: Link::new() }
     }
@@ -350,6 +350,7 @@ fn connect<S: ServedSuite>(server: ServerKey<S>) -> Conn<Client, S> {
         device,
         suites: SuiteList::new(&[S::ID]).expect("one suite"),
         max_record: MAX_RECORD,
+        bundles: true,
         counter: 1,
     };
     Conn::client(config, Timeouts::CLIENT, 0).expect("valid parameters")

@@ -10,7 +10,7 @@ use sordino_core::error::PeerFault;
 use sordino_core::event::Closed;
 use sordino_core::identity::ServedSuite;
 use sordino_core::kdf;
-use sordino_core::messages::{AuthCode, AuthResult, CloseReason, Message, Phase, allowed};
+use sordino_core::messages::{AuthCode, AuthResult, BUNDLE, CloseReason, Message, Phase, allowed};
 use sordino_core::record::{Direction, Inbound, Outbound, max_body};
 use sordino_core::suite::{PublicKey, SecretKey, dh_len};
 use sordino_core::{Error, Suite1, Suite2};
@@ -73,25 +73,61 @@ fn speak<S: ServedSuite>(side: &mut dyn Side, direction: Direction, mut script: 
         side.receive(&seal(&mut out, *kind, body));
         expected.opened += 1;
         expected.last = *kind;
-        match fate(*kind, body, direction, &mut login) {
-            Fate::Quiet => {}
-            Fate::Seen(seen) => {
-                // The second line of the client's script is AUTH, its answer to the first thing that it sees.
-                login.asked |= expected.seen.is_empty();
-                expected.seen.push(seen);
-            }
-            Fate::Over(end) => {
-                expected.end = end;
-                break;
-            }
-        }
-        // The client says goodbye at the end of its own script.
-        if direction == Direction::ToClient && expected.seen.len() == SCRIPT.len() {
-            expected.end = Ok(Closed::Here(CloseReason::Bye));
+        if expected.take(*kind, body, direction, &mut login) {
             break;
         }
     }
     expected
+}
+
+impl Expected {
+    /// Takes a record. Whether the connection is over.
+    fn take(&mut self, kind: u8, body: &[u8], direction: Direction, login: &mut Login) -> bool {
+        if kind != BUNDLE || login.phase != Phase::Ready {
+            let fate = fate(kind, body, direction, login);
+            return self.meet(fate, direction, login);
+        }
+        let mut rest = body;
+        loop {
+            let message = match rest {
+                [kind, high, low, rest @ ..] if *kind != CLOSE => {
+                    rest.split_at_checked(u16::from_be_bytes([*high, *low]).into()).map(|cut| (*kind, cut))
+                }
+                _ => None,
+            };
+            let Some((kind, (body, behind))) = message else {
+                let end = Err(Error::Peer(PeerFault::MalformedMessage));
+                return self.meet(Fate::Over(end), direction, login);
+            };
+            let fate = fate(kind, body, direction, login);
+            if self.meet(fate, direction, login) || behind.is_empty() {
+                return self.end != Err(Error::Truncated);
+            }
+            rest = behind;
+        }
+    }
+
+    /// What comes of a message. Whether the connection is over.
+    fn meet(&mut self, fate: Fate, direction: Direction, login: &mut Login) -> bool {
+        match fate {
+            Fate::Quiet => {}
+            Fate::Seen(seen) => {
+                // The second line of the client's script is AUTH, its answer to the first thing that it sees.
+                login.asked |= self.seen.is_empty();
+                self.seen.push(seen);
+            }
+            Fate::Over(end) => {
+                self.end = end;
+                return true;
+            }
+        }
+        // The client says goodbye at the end of its own script.
+        let done = direction == Direction::ToClient && self.seen.len() == SCRIPT.len();
+        if done {
+            self.end = Ok(Closed::Here(CloseReason::Bye));
+        }
+        done
+    }
 }
 
 fn seal<S: ServedSuite>(out: &mut Outbound<S>, kind: u8, body: &[u8]) -> Vec<u8> {

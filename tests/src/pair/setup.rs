@@ -33,6 +33,8 @@ pub struct Setup {
     pub client_suites: Option<SuiteList>,
     /// Max record of client and server, in bytes.
     pub max_record: [u16; 2],
+    /// Whether client and server receive bundles.
+    pub bundles: [bool; 2],
     /// Time limits of client and server.
     pub limits: [Timeouts; 2],
     /// Seeds of the random numbers of client and server.
@@ -49,6 +51,7 @@ impl Default for Setup {
             key_request: false,
             client_suites: None,
             max_record: [1024, 16_384],
+            bundles: [false; 2],
             limits: [Timeouts::CLIENT, Timeouts::SERVER],
             seeds: [1, 2],
             start: 1_000,
@@ -77,13 +80,19 @@ impl Setup {
             device_public,
             suites: self.client_suites.unwrap_or(only),
             max_record: self.max_record[0],
+            bundles: self.bundles[0],
             counter: CLIENT_COUNTER,
         }
     }
 
     /// The server's side of the handshake.
     pub const fn server(&self) -> ServerConfig {
-        ServerConfig { max_record: self.max_record[1], counter: SERVER_COUNTER, time: SERVER_TIME }
+        ServerConfig {
+            max_record: self.max_record[1],
+            bundles: self.bundles[1],
+            counter: SERVER_COUNTER,
+            time: SERVER_TIME,
+        }
     }
 
     /// What the client remembers of the server.

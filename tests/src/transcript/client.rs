@@ -61,6 +61,7 @@ impl<S: Suite> ClientSide<S> {
             device,
             suites: SuiteList::new(suites).ok_or_else(|| missing("valid suite list"))?,
             max_record: config.max_record,
+            bundles: config.bundles,
             counter: config.counter,
         };
         let conn = Conn::client(client, Timeouts::CLIENT, self.wire.opened);

@@ -41,6 +41,7 @@ impl ServerSide {
     pub fn new(config: &Config, now: Millis) -> Result<Self, Failure> {
         let server = ServerConfig {
             max_record: config.max_record,
+            bundles: config.bundles,
             counter: config.counter,
             time: config.unix_time + now,
         };
@@ -82,7 +83,9 @@ impl ServerSide {
     }
 
     fn send(&mut self, name: &str, body: &[u8]) -> Result<(), Failure> {
-        if let Message::AuthResult(result) = decode(name, body)? {
+        if name == "AUTH_RESULT"
+            && let Message::AuthResult(result) = decode(name, body)?
+        {
             return self.answer(Answer::Auth(result));
         }
         let wire = &mut self.wire;

@@ -11,6 +11,7 @@ pub(crate) struct Config {
     /// The suite of the client.
     pub suite: u8,
     pub max_record: u16,
+    pub bundles: bool,
     pub suites: Vec<u8>,
     pub counter: u64,
     /// Suite to device exponent, or to static exponent.
@@ -32,6 +33,7 @@ impl Default for Config {
         Self {
             suite: 1,
             max_record: 16_384,
+            bundles: false,
             suites: vec![],
             counter: 0,
             long_lived: BTreeMap::new(),
@@ -101,6 +103,7 @@ impl Config {
                     (2..statement.words.len()).map(|i| statement.number(i)).collect::<Result<_, _>>()?
             }
             "max-record" => self.max_record = statement.number(2)?,
+            "bundles" => self.bundles = true,
             "counter" => self.counter = statement.number(2)?,
             "random" => self.add_random(statement)?,
             "trust" => self.set_trust(statement)?,

@@ -6,7 +6,7 @@ use sordino_core::config::{Millis, RX_BUFFER, TX_BUFFER};
 use sordino_core::conn::Role;
 use sordino_core::entropy::Entropy;
 use sordino_core::error::{Deadline, Distrust, Error, PeerFault};
-use sordino_core::messages::{CloseReason, Message};
+use sordino_core::messages::{self, CloseReason, Message};
 use sordino_core::wire::Writer;
 use sordino_core::{Closed, Conn, Event, Io, Peer, RxBuf, Step, Suite, Ticket, TxBuf};
 use std::collections::VecDeque;
@@ -240,8 +240,30 @@ pub(crate) fn send<R: Role, S: Suite>(
     name: &str,
     body: &[u8],
 ) -> Result<(), Failure> {
-    let message = decode(name, body)?;
-    wire.lend(|_, io| conn.send(&message, io)).map_err(|e| Failure::new(format!("{name} was not sent: {e}")))
+    let failed = |why: &dyn fmt::Display| Failure::new(format!("{name} was not sent: {why}"));
+    if name != BUNDLED {
+        let message = decode(name, body)?;
+        return wire.lend(|_, io| conn.send(&message, io)).map_err(|e| failed(&e));
+    }
+    let messages = unbundle(body)?;
+    let sent = wire.lend(|_, io| conn.send_bundle(messages.iter().copied(), io)).map_err(|e| failed(&e))?;
+    if sent == messages.len() { Ok(()) } else { Err(failed(&"the peer doesn't take so many")) }
+}
+
+/// What transcripts call a record of several messages.
+const BUNDLED: &str = "BUNDLE";
+
+/// The messages that stand in a bundle's body.
+fn unbundle(mut body: &[u8]) -> Result<Vec<Message<'_>>, Failure> {
+    let short = || Failure::new("a bundle ends within a message");
+    let mut messages = vec![];
+    while let [kind, high, low, rest @ ..] = body {
+        let (message, behind) =
+            rest.split_at_checked(u16::from_be_bytes([*high, *low]).into()).ok_or_else(short)?;
+        messages.push(decode(name_of(*kind), message)?);
+        body = behind;
+    }
+    if body.is_empty() { Ok(messages) } else { Err(short()) }
 }
 
 /// Closes for the reason whose number is given.
@@ -298,10 +320,11 @@ fn name_of(kind: u8) -> &'static str {
     NAMES.iter().find(|(number, _)| *number == kind).map_or("unknown", |(_, name)| name)
 }
 
-const NAMES: [(u8, &str); 24] = [
+const NAMES: [(u8, &str); 25] = [
     (1, "CLOSE"),
     (2, "PING"),
     (3, "PONG"),
+    (messages::BUNDLE, BUNDLED),
     (16, "AUTH"),
     (17, "AUTH_RESULT"),
     (18, "GET_POLICY"),

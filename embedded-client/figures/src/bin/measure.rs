@@ -116,7 +116,7 @@ fn suite<S: ServedSuite>(identity: &ServerIdentity) -> Fallible<()> {
     let [a, b, c, d] = &mut memory;
     let mut board = End { rx: RxBuf::new(a), tx: TxBuf::new(b), rng: Counter(1) };
     let mut server = End { rx: RxBuf::new(c), tx: TxBuf::new(d), rng: Counter(2) };
-    let config = ServerConfig { max_record: 1024, counter: 1, time: 0 };
+    let config = ServerConfig { max_record: 1024, bundles: true, counter: 1, time: 0 };
     let mut acceptor = Acceptor::new(config, Timeouts::SERVER, 0);
 
     let request = board.with(|_, io| KeyRequest::<S>::send(io)).map_err(drop)?;
@@ -130,7 +130,7 @@ fn suite<S: ServedSuite>(identity: &ServerIdentity) -> Fallible<()> {
     let device = SecretKey::<S>::generate(&mut board.rng).map_err(drop)?;
     let device_public = device.public();
     let suites = SuiteList::new(&[S::ID]).ok_or(())?;
-    let config = ClientConfig { server: key, device, device_public, suites, max_record: 1024, counter: 1 };
+    let config = ClientConfig { server: key, device, device_public, suites, max_record: 1024, bundles: true, counter: 1 };
     let mut client = Conn::<Client, S>::client(config, Timeouts::CLIENT, 0).map_err(drop)?;
     let mut total = Cost::NOTHING;
     step(&mut client, &mut board, &mut total)?;

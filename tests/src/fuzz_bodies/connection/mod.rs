@@ -119,11 +119,12 @@ fn decide<R: Side, S: Recorded>(side: &mut Tested<'_, R, S>, script: &mut Script
         7 => drop(side.deliver(script.word().into())),
         8 => drop(side.step()),
         9 => settle(side),
-        10 | 11 => {
+        10 => {
             if let Some(message) = script.message() {
                 side.send(&message);
             }
         }
+        11 => send_bundle(side, script),
         12 => answer(side, script),
         13 => forget(side, script.byte()),
         14 => {
@@ -143,6 +144,15 @@ fn say<R: Side, S: Recorded>(side: &mut Tested<'_, R, S>, message: Option<Messag
     {
         let len = out.written();
         side.wire.say::<R>(message.kind(), &body[..len]);
+    }
+}
+
+/// The application sends up to four messages together.
+fn send_bundle<R: Side, S: Recorded>(side: &mut Tested<'_, R, S>, script: &mut Script<'_>) {
+    let count = 1 + script.byte() % 4;
+    let messages: Vec<_> = (0..count).map_while(|_| script.message()).collect();
+    if !messages.is_empty() {
+        side.send_bundle(&messages);
     }
 }
 

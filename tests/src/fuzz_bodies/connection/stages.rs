@@ -123,7 +123,7 @@ impl Recorded for Suite2 {
 
 /// The parameters of all stages.
 fn setup() -> Setup {
-    Setup { max_record: MAX_RECORDS, ..Setup::default() }
+    Setup { max_record: MAX_RECORDS, bundles: [true; 2], ..Setup::default() }
 }
 
 /// A connection, and what it has in store.

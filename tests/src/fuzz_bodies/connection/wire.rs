@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use sordino_core::Suite;
 use sordino_core::dh::Group;
-use sordino_core::messages::{CloseReason, Message};
+use sordino_core::messages::{BUNDLE, CloseReason, Message};
 use sordino_core::record::{Inbound, Outbound, max_body};
 
 use super::stages::Side;
@@ -18,8 +18,35 @@ const PONG: u8 = 3;
 pub struct Unit {
     /// Where it ends in the stream.
     end: usize,
-    /// Type and body of a record; nothing for a message of the handshake.
-    said: Option<(u8, Vec<u8>)>,
+    /// Type and body of a record, or of each message of a bundle; nothing for a message of the handshake.
+    said: VecDeque<(u8, Vec<u8>)>,
+    bundled: bool,
+}
+
+impl Unit {
+    fn record(end: usize, kind: u8, body: &[u8]) -> Self {
+        let bundled = kind == BUNDLE;
+        let said = if bundled { unbundle(body).collect() } else { [(kind, body.to_vec())].into() };
+        Self { end, said, bundled }
+    }
+}
+
+/// The messages of a bundle. What is none comes last, as if it were a bundle in the bundle, which is as wrong.
+fn unbundle(body: &[u8]) -> impl Iterator<Item = (u8, Vec<u8>)> {
+    let (mut rest, mut first) = (body, true);
+    std::iter::from_fn(move || {
+        if rest.is_empty() && !std::mem::take(&mut first) {
+            return None;
+        }
+        first = false;
+        if let [kind, high, low, behind @ ..] = rest
+            && let Some((message, behind)) = behind.split_at_checked(u16::from_be_bytes([*high, *low]).into())
+        {
+            rest = behind;
+            return Some((*kind, message.to_vec()));
+        }
+        Some((BUNDLE, std::mem::take(&mut rest).to_vec()))
+    })
 }
 
 /// The peer's ends and the two streams.
@@ -49,7 +76,7 @@ impl<S: Suite> Wire<S> {
         let mut end = 0;
         while let Some([high, low]) = hears.get(end + 6..end + 8) {
             end += 8 + usize::from(u16::from_be_bytes([*high, *low]));
-            units.push_back(Unit { end, said: None });
+            units.push_back(Unit { end, said: VecDeque::new(), bundled: false });
         }
         Self {
             opened_before: to_side.sequence(),
@@ -73,7 +100,7 @@ impl<S: Suite> Wire<S> {
         record[Outbound::<S>::BODY..][..body.len()].copy_from_slice(body);
         self.to_side.seal(&mut record, kind, body.len()).expect("room for the record");
         self.stream.extend(record);
-        self.units.push_back(Unit { end: self.stream.len(), said: Some((kind, body.to_vec())) });
+        self.units.push_back(Unit::record(self.stream.len(), kind, body));
     }
 
     /// Somebody on the way adds bytes behind what was said so far.
@@ -120,32 +147,37 @@ impl<S: Suite> Wire<S> {
 
     /// The next record for the application must be this one; answers to PINGs have come in between.
     pub fn shown(&mut self, kind: u8, body: &[u8]) {
-        let (at, said) = self.next_said();
+        let (at, said, _) = self.next_said();
         assert!(at <= self.broken, "a record out of altered bytes");
         assert_eq!((kind, body), (said.0, &said.1[..]));
     }
 
     /// The peer has said goodbye.
     pub fn closed_by_peer(&mut self, reason: CloseReason) {
-        let (at, (kind, body)) = self.next_said();
-        assert!(at <= self.broken && kind == CLOSE, "the peer said {kind}");
+        let (at, (kind, body), bundled) = self.next_said();
+        assert!(at <= self.broken && kind == CLOSE && !bundled, "the peer said {kind}");
         assert_eq!(CloseReason::from_u8(body[0]).unwrap_or(CloseReason::Other), reason);
     }
 
     /// The peer has broken the rules in an authentic record. Whether the answer is a CLOSE.
     pub fn fault(&mut self) -> bool {
-        let (at, said) = self.next_said();
+        let (at, said, bundled) = self.next_said();
         assert!(at <= self.broken, "a fault out of altered bytes");
-        said.0 != CLOSE
+        said.0 != CLOSE || bundled
     }
 
-    fn next_said(&mut self) -> (usize, (u8, Vec<u8>)) {
+    /// Where its record ends, the message, and whether it stood in a bundle.
+    fn next_said(&mut self) -> (usize, (u8, Vec<u8>), bool) {
         loop {
-            let unit = self.units.pop_front().expect("nothing more was said");
+            let unit = self.units.front_mut().expect("nothing more was said");
             assert!(unit.end <= self.delivered, "shown before it came");
             self.shown = unit.end;
-            match unit.said {
-                Some((kind, body)) if !is_answered_below(kind, &body) => return (unit.end, (kind, body)),
+            let (end, bundled, said) = (unit.end, unit.bundled, unit.said.pop_front());
+            if unit.said.is_empty() {
+                self.units.pop_front();
+            }
+            match said {
+                Some((kind, body)) if !is_answered_below(kind, &body) => return (end, (kind, body), bundled),
                 _ => {}
             }
         }
@@ -170,7 +202,9 @@ impl<S: Suite> Wire<S> {
             bytes = rest;
             let mut record = record.to_vec();
             let opened = self.from_side.open(&mut record).expect("an authentic record");
-            self.hear(opened.kind, &record[opened.body]);
+            for (kind, body) in Unit::record(total, opened.kind, &record[opened.body]).said {
+                self.hear(kind, &body);
+            }
         }
     }
 
