@@ -79,16 +79,18 @@ impl<S: ServedSuite> Session<S> {
     /// Sends the next messages, as many as one record takes. False, and nothing is sent, if the first is larger than
     /// that.
     fn deliver_bundle(&mut self, tx: &mut TxBuf<'_>) -> bool {
-        let most = self.conn.max_body();
+        let mut left = self.conn.max_body();
         let whole = self.feed.queue.iter().take(self.feed.free()).map_while(|message| {
-            (HEAD + message.sender.len() + message.target.len() + message.body.len() <= most)
-                .then(|| record(message, 0, &message.body))?
-                .map(Message::Deliver)
+            left =
+                left.checked_sub(HEAD + message.sender.len() + message.target.len() + message.body.len())?;
+            record(message, 0, &message.body).map(Message::Deliver)
         });
-        if self.feed.offset > 0 || whole.clone().next().is_none() {
+        // Names are looked at when a message is made of them: once.
+        let whole: Vec<_> = whole.collect();
+        if self.feed.offset > 0 || whole.is_empty() {
             return false;
         }
-        let sent = self.conn.send_bundle(whole, lend_io!(self.now, tx));
+        let sent = self.conn.send_bundle(whole.iter().copied(), lend_io!(self.now, tx));
         let sent = self.sent(sent, tx);
         self.feed.unacknowledged.extend(self.feed.queue.drain(..sent).map(|message| message.place.number));
         true

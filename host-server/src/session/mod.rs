@@ -147,7 +147,7 @@ struct Session<S: Suite> {
     requests: usize,
     /// Set once; the connection ends when everything is written.
     end: Option<End>,
-    /// The time of the last look at the clock, in its milliseconds: one look is for all that goes out together.
+    /// The time of the last look at the clock, in its milliseconds: one look is for all that comes and goes together.
     now: u64,
 }
 
@@ -290,8 +290,7 @@ impl<S: ServedSuite> Session<S> {
     /// Handles what was received, as long as any answer has room. True: more input is needed.
     async fn take_input(&mut self, rx: &mut RxBuf<'_>, tx: &mut TxBuf<'_>) -> bool {
         while self.end.is_none() && tx.free() >= TX_BUFFER && self.takes_requests() {
-            let now = self.look();
-            match self.conn.step(rx, lend_io!(now, tx)) {
+            match self.conn.step(rx, lend_io!(self.now, tx)) {
                 Ok(Step::NeedInput) => return true,
                 Ok(Step::NeedOutput(_)) => return false,
                 Ok(Step::Progressed) => {}

@@ -170,7 +170,7 @@ impl<S: ServedSuite> Session<S> {
         if body.is_empty() || body.len() > usize::from(self.shared.config.limits.body) {
             return self.refuse(send, Code::TooLarge, 0, tx);
         }
-        if let Err(seconds) = self.shared.limits.message(user.account, self.shared.now()) {
+        if let Err(seconds) = self.shared.limits.message(user.account, self.now) {
             return self.refuse(send, Code::RateLimited, seconds, tx);
         }
         let submission = Submission {
@@ -198,7 +198,7 @@ impl<S: ServedSuite> Session<S> {
     async fn change_room(&mut self, tag: u32, room: RoomName<'_>, change: RoomChange, tx: &mut TxBuf<'_>) {
         let Some(user) = &self.user else { return };
         // A change of a room costs the disk as much as a message.
-        if let Err(retry_after) = self.shared.limits.message(user.account, self.shared.now()) {
+        if let Err(retry_after) = self.shared.limits.message(user.account, self.now) {
             return self.send(&Message::Done(Done { tag, code: Code::RateLimited, retry_after }), tx);
         }
         self.requests += 1;
