@@ -199,7 +199,10 @@ impl Directory {
         match place.target {
             Target::User(account) => self.add_devices(account, &mut readers),
             Target::Room(room) => {
-                let members = self.rooms.get(&room).into_iter().flat_map(|r| r.members.values());
+                let room = self.rooms.get(&room);
+                // Most members have one device.
+                readers.reserve(room.map_or(0, |room| room.members.len()));
+                let members = room.into_iter().flat_map(|room| room.members.values());
                 for member in members.filter(|m| m.joined_at < place.number) {
                     self.add_devices(member.account, &mut readers);
                 }

@@ -9,6 +9,9 @@ use std::collections::VecDeque;
 use super::presence::ConnectionId;
 use crate::store::{AccountId, ById, DeviceId, Place, RoomId, Target};
 
+/// Messages for which a list has room at first: when many come, it doesn't grow in small steps each time.
+const FIRST: usize = 16;
+
 /// A message that some device needs.
 #[derive(Clone, Copy, Debug)]
 pub struct Waiting {
@@ -73,7 +76,7 @@ impl Mailboxes {
     /// The result is true if at least one list took it.
     pub fn place(&mut self, mut message: Waiting, readers: &[DeviceId]) -> bool {
         for device in readers {
-            let list = self.lists.entry(*device).or_default();
+            let list = self.lists.entry(*device).or_insert_with(|| VecDeque::with_capacity(FIRST));
             if list.len() < self.capacity {
                 list.push_back(message.place.number);
                 message.lists += 1;

@@ -182,11 +182,11 @@ impl State {
             device: submission.device,
             target,
         };
-        let has_room = |device: &DeviceId| {
-            self.mailboxes.has_room(*device, promised.coming.get(device).copied().unwrap_or(0))
+        let is_full = |device: &mut DeviceId| {
+            !self.mailboxes.has_room(*device, promised.coming.get(device).copied().unwrap_or(0))
         };
-        let (takers, missers): (Vec<_>, Vec<_>) =
-            self.directory.readers(&place).into_iter().partition(has_room);
+        let mut takers = self.directory.readers(&place);
+        let missers: Vec<_> = takers.extract_if(.., is_full).collect();
         if !self.reaches_somebody(&place, &takers) {
             return Err(Code::MailboxFull);
         }
