@@ -7,6 +7,7 @@
 mod ids;
 mod model;
 mod reader;
+mod rows;
 mod writer;
 
 use std::{fs::OpenOptions, os::unix::fs::OpenOptionsExt as _, path::Path, time::Duration};

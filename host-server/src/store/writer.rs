@@ -13,10 +13,14 @@ use std::{
     time::Duration,
 };
 
-use rusqlite::{Connection, OpenFlags, params};
+use rusqlite::{
+    Connection, OpenFlags, params,
+    types::ValueRef::{Blob, Integer, Null},
+};
 
 use super::{
     Board, Change, Claim, Credentials, Device, DeviceId, Member, Message, MessageId, Sent, Target, ids::Ids,
+    rows::Rows,
 };
 
 /// Of this connection.
@@ -26,6 +30,10 @@ type Result<T, E = rusqlite::Error> = std::result::Result<T, E>;
 const FORGET: usize = 1000;
 /// Statements that stay prepared.
 const STATEMENTS: usize = 64;
+
+static MESSAGES: Rows<9> =
+    Rows::new("messages (number, id, time, sender, device, account, room, format, body)");
+static SENT: Rows<5> = Rows::new("sent (number, device, id, time, delivered)");
 
 /// What is committed together.
 #[derive(Debug, Default)]
@@ -251,39 +259,36 @@ fn update(db: &Connection, statement: &str, mut rows: impl Iterator<Item = (i64,
 }
 
 fn write_messages(db: &Connection, messages: &[Arc<Message>]) -> Result<()> {
-    let mut insert = db.prepare_cached(
-        "INSERT INTO messages (number, id, time, sender, device, account, room, format, body)
-        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-    )?;
-    for message in messages {
+    MESSAGES.insert(db, messages, |message| {
         let place = &message.place;
         let (account, room) = match place.target {
-            Target::User(account) => (Some(account.0), None),
-            Target::Room(room) => (None, Some(room.0)),
+            Target::User(account) => (Integer(account.0), Null),
+            Target::Room(room) => (Null, Integer(room.0)),
         };
-        insert.execute(params![
-            place.number.cast_signed(),
-            place.id,
-            place.time.cast_signed(),
-            place.sender.0,
-            place.device.0,
+        [
+            Integer(place.number.cast_signed()),
+            Blob(&place.id),
+            Integer(place.time.cast_signed()),
+            Integer(place.sender.0),
+            Integer(place.device.0),
             account,
             room,
-            message.format,
-            message.body,
-        ])?;
-    }
-    Ok(())
+            Integer(message.format.into()),
+            Blob(&message.body),
+        ]
+    })
 }
 
 fn write_sent(db: &Connection, sent: &[Sent]) -> Result<()> {
-    let mut insert =
-        db.prepare_cached("INSERT INTO sent (number, device, id, time, delivered) VALUES (?, ?, ?, ?, ?)")?;
-    for Sent { device, id, number, time, delivered } in sent {
-        let (number, time, delivered) = (number.cast_signed(), time.cast_signed(), delivered.cast_signed());
-        insert.execute(params![number, device.0, id, time, delivered])?;
-    }
-    Ok(())
+    SENT.insert(db, sent, |Sent { device, id, number, time, delivered }| {
+        [
+            Integer(number.cast_signed()),
+            Integer(device.0),
+            Blob(id),
+            Integer(time.cast_signed()),
+            Integer(delivered.cast_signed()),
+        ]
+    })
 }
 
 /// How many were forgotten. Times never decrease with numbers: only the first rows need a look.
