@@ -11,7 +11,7 @@ use rusqlite::{
     types::ValueRef::{Blob, Integer},
 };
 
-use super::{DeviceId, MessageId, Sent, rows::Rows, writer::run};
+use super::{DeviceId, MessageId, Sent, filter::Filter, rows::Rows, writer::run};
 
 /// Ids in memory before they come into the index: 0.4 MiB, and some 20 ms of work.
 const RECENT: usize = 8192;
@@ -22,6 +22,8 @@ static INDEX: Rows<3> = Rows::new("sent_ids (device, id, number)");
 #[derive(Debug)]
 pub(super) struct Ids {
     recent: HashMap<(DeviceId, MessageId), u64>,
+    /// Of all, wherever they are.
+    filter: Filter,
 }
 
 impl Ids {
@@ -32,11 +34,14 @@ impl Ids {
         let rows = statement.query_map((), |row| {
             Ok(((DeviceId(row.get(0)?), row.get(1)?), row.get::<_, i64>(2)?.cast_unsigned()))
         })?;
-        Ok(Self { recent: rows.collect::<Result<_>>()? })
+        Ok(Self { recent: rows.collect::<Result<_>>()?, filter: Filter::load(db)? })
     }
 
     /// The number of the message that a device has sent under an id.
     pub fn number(&self, db: &Connection, device: DeviceId, id: &MessageId) -> Result<Option<u64>> {
+        if !self.filter.has(device, id) {
+            return Ok(None);
+        }
         if let Some(number) = self.recent.get(&(device, *id)) {
             return Ok(Some(*number));
         }
@@ -47,7 +52,10 @@ impl Ids {
 
     /// These are durable.
     pub fn add(&mut self, sent: &[Sent]) {
-        self.recent.extend(sent.iter().map(|s| ((s.device, s.id), s.number)));
+        for Sent { device, id, number, .. } in sent {
+            self.filter.add(*device, id);
+            self.recent.insert((*device, *id), *number);
+        }
     }
 
     /// Whether it is time for [`index`](Self::index).
@@ -67,7 +75,11 @@ impl Ids {
     }
 
     /// The index has them all.
-    pub fn clear(&mut self) {
+    pub fn clear(&mut self, db: &Connection) -> Result<()> {
         self.recent.clear();
+        if self.filter.is_full() {
+            self.filter = Filter::load(db)?;
+        }
+        Ok(())
     }
 }

@@ -4,6 +4,7 @@
 //! pool beside it. Who needs a message isn't kept in tables but follows from cursors and memberships
 //! (see [`crate::hub`]).
 
+mod filter;
 mod ids;
 mod model;
 mod reader;

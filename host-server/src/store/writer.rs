@@ -167,8 +167,7 @@ impl Writer {
 
     fn index(&mut self) -> Result<(), NotCommitted> {
         self.transaction(|db, ids| Ok(ids.index(db)?))?;
-        self.ids.clear();
-        Ok(())
+        Ok(self.ids.clear(&self.connection)?)
     }
 
     /// Forgets some ids of messages that were accepted before `time` (Unix milliseconds), the oldest first.
