@@ -228,24 +228,27 @@ fn write(db: &Connection, batch: &Batch) -> Result<()> {
     update(db, "UPDATE devices SET cursor = ? WHERE id = ?", cursors)?;
     let seen = batch.seen.iter().map(|(device, time)| (device.0, *time));
     update(db, "UPDATE devices SET seen = ? WHERE id = ?", seen)?;
-    let delivered = batch.delivered.iter().map(|(number, time)| (number.cast_signed(), *time));
-    update(db, "UPDATE sent SET delivered = ? WHERE number = ?", delivered)?;
+    let mut delivered =
+        db.prepare_cached("UPDATE OR ROLLBACK sent SET delivered = ? WHERE number BETWEEN ? AND ?")?;
+    for (first, last, time) in ranges(batch.delivered.iter().copied()) {
+        delivered.execute([time, first, last].map(u64::cast_signed))?;
+    }
     let mut forget = db.prepare_cached("DELETE FROM messages WHERE number BETWEEN ? AND ?")?;
-    for (first, last) in ranges(&batch.forget) {
-        forget.execute([first.cast_signed(), last.cast_signed()])?;
+    for (first, last, ()) in ranges(batch.forget.iter().map(|number| (*number, ()))) {
+        forget.execute([first, last].map(u64::cast_signed))?;
     }
     Ok(())
 }
 
-/// What is forgotten together mostly came together.
-fn ranges(numbers: &[u64]) -> Vec<(u64, u64)> {
-    let mut numbers = numbers.to_vec();
+/// What is delivered or forgotten together mostly came together: first and last number, and what they share.
+fn ranges<T: Copy + Ord>(numbers: impl Iterator<Item = (u64, T)>) -> Vec<(u64, u64, T)> {
+    let mut numbers: Vec<_> = numbers.collect();
     numbers.sort_unstable();
-    let mut ranges: Vec<(u64, u64)> = Vec::new();
-    for number in numbers {
+    let mut ranges: Vec<(u64, u64, T)> = Vec::new();
+    for (number, shared) in numbers {
         match ranges.last_mut() {
-            Some((_, last)) if number <= *last + 1 => *last = number,
-            _ => ranges.push((number, number)),
+            Some((_, last, of)) if number <= *last + 1 && *of == shared => *last = number,
+            _ => ranges.push((number, number, shared)),
         }
     }
     ranges
@@ -365,7 +368,10 @@ mod tests {
 
     #[test]
     fn ranges_have_no_number_more_and_none_less() {
-        assert_eq!(ranges(&[]), []);
-        assert_eq!(ranges(&[7, 3, 5, 4, 9, 9, 10]), [(3, 5), (7, 7), (9, 10)]);
+        let of = |numbers: &[(u64, char)]| ranges(numbers.iter().copied());
+        assert_eq!(of(&[]), []);
+        let mixed = [7, 3, 5, 4, 9, 9, 10].map(|number| (number, 'a'));
+        assert_eq!(of(&mixed), [(3, 5, 'a'), (7, 7, 'a'), (9, 10, 'a')]);
+        assert_eq!(of(&[(3, 'a'), (1, 'b'), (2, 'a'), (4, 'b')]), [(1, 1, 'b'), (2, 3, 'a'), (4, 4, 'b')]);
     }
 }
