@@ -73,6 +73,18 @@ fn a_fresh_id_is_fresh_even_if_the_filter_takes_it_for_another() {
 }
 
 #[test]
+fn each_message_keeps_the_time_of_its_own_delivery() {
+    let dir = tempdir().unwrap();
+    let mut writer = open(dir.path());
+    send(&mut writer, 1, 9);
+    let delivered = vec![(3, 70), (9, 70), (2, 70), (1, 80), (4, 80), (6, 90)];
+    writer.commit(&Batch { delivered, ..Batch::default() }).unwrap();
+    drop(writer);
+    let times: Vec<_> = found(&open(dir.path()), 1, 9).iter().map(|sent| sent.delivered).collect();
+    assert_eq!(times, [80, 70, 70, 80, 0, 90, 0, 0, 70]);
+}
+
+#[test]
 fn what_is_forgotten_can_be_sent_again() {
     let dir = tempdir().unwrap();
     let mut writer = open(dir.path());
