@@ -7,7 +7,7 @@ use sordino_server::store::{self, Batch, DeviceId, MessageId, NotCommitted, Sent
 use tempfile::tempdir;
 
 /// More than the filter has room for at first, and not a multiple of what enters the index together.
-const MANY: u64 = 70_000;
+const MANY: u64 = 75_000;
 
 fn open(dir: &Path) -> Writer {
     let (writer, reader) = block_on(store::open(dir)).unwrap();
