@@ -114,8 +114,8 @@ fn a_repeated_id_of_a_device_gets_the_first_answer() {
 #[test]
 fn an_id_is_known_in_memory_in_its_index_and_after_a_restart() {
     // The first ones come into the index, the last ones don't.
-    const MESSAGES: u64 = 8192 + 1000;
-    let limits = || Limits { mailbox: 10_000, ..Limits::default() };
+    const MESSAGES: u64 = 13_824 + 1000;
+    let limits = || Limits { mailbox: 20_000, ..Limits::default() };
     let dir = tempdir().unwrap();
     block_on(async {
         let bench = Bench::with(dir.path(), limits()).await;
@@ -140,7 +140,7 @@ fn an_id_is_known_in_memory_in_its_index_and_after_a_restart() {
 
         let bench = Bench::with(dir.path(), limits()).await;
         let alice = bench.connect(1);
-        for n in [0, 4000, 8191, 8192, MESSAGES - 1] {
+        for n in [0, 4000, 13_823, 13_824, MESSAGES - 1] {
             assert_eq!(alice.send("@bob", id(n), "once").await, Ok(known(n)), "{n} after a restart");
         }
         assert_eq!(bench.reader.count().await.unwrap(), MESSAGES);

@@ -30,9 +30,11 @@ const BATCH: usize = 512;
 /// each little and saves the disk much.
 const BUSY: usize = 4;
 const GATHER: Duration = Duration::from_millis(1);
-/// A batch of this size is worth its sync. A smaller one waits again as long as something comes, at most so many times.
+/// A batch of this size is worth its sync. A smaller one waits again, at most so many times, as long as each time brings
+/// several: who sends one in a millisecond wants an answer.
 const WORTH: usize = 32;
 const WAITS: usize = 8;
+const SEVERAL: usize = 2;
 /// Acknowledgements alone aren't urgent: lost ones are only given again. Their senders are told when they are durable,
 /// so that each hears of many at once.
 const UNSAVED: Duration = Duration::from_millis(100);
@@ -146,7 +148,7 @@ impl Committer {
             if !self.take_all(batch) {
                 return false;
             }
-            if batch.len() == before || batch.len() >= WORTH {
+            if batch.len() < before + SEVERAL || batch.len() >= WORTH {
                 break;
             }
         }

@@ -4,9 +4,11 @@
 //! pool beside it. Who needs a message isn't kept in tables but follows from cursors and memberships
 //! (see [`crate::hub`]).
 
+mod filter;
 mod ids;
 mod model;
 mod reader;
+mod rows;
 mod writer;
 
 use std::{fs::OpenOptions, os::unix::fs::OpenOptionsExt as _, path::Path, time::Duration};

@@ -13,10 +13,14 @@ use std::{
     time::Duration,
 };
 
-use rusqlite::{Connection, OpenFlags, params};
+use rusqlite::{
+    Connection, OpenFlags, params,
+    types::ValueRef::{Blob, Integer, Null},
+};
 
 use super::{
     Board, Change, Claim, Credentials, Device, DeviceId, Member, Message, MessageId, Sent, Target, ids::Ids,
+    rows::Rows,
 };
 
 /// Of this connection.
@@ -26,6 +30,10 @@ type Result<T, E = rusqlite::Error> = std::result::Result<T, E>;
 const FORGET: usize = 1000;
 /// Statements that stay prepared.
 const STATEMENTS: usize = 64;
+
+static MESSAGES: Rows<9> =
+    Rows::new("messages (number, id, time, sender, device, account, room, format, body)");
+static SENT: Rows<5> = Rows::new("sent (number, device, id, time, delivered)");
 
 /// What is committed together.
 #[derive(Debug, Default)]
@@ -159,8 +167,7 @@ impl Writer {
 
     fn index(&mut self) -> Result<(), NotCommitted> {
         self.transaction(|db, ids| Ok(ids.index(db)?))?;
-        self.ids.clear();
-        Ok(())
+        Ok(self.ids.clear(&self.connection)?)
     }
 
     /// Forgets some ids of messages that were accepted before `time` (Unix milliseconds), the oldest first.
@@ -221,24 +228,27 @@ fn write(db: &Connection, batch: &Batch) -> Result<()> {
     update(db, "UPDATE devices SET cursor = ? WHERE id = ?", cursors)?;
     let seen = batch.seen.iter().map(|(device, time)| (device.0, *time));
     update(db, "UPDATE devices SET seen = ? WHERE id = ?", seen)?;
-    let delivered = batch.delivered.iter().map(|(number, time)| (number.cast_signed(), *time));
-    update(db, "UPDATE sent SET delivered = ? WHERE number = ?", delivered)?;
+    let mut delivered =
+        db.prepare_cached("UPDATE OR ROLLBACK sent SET delivered = ? WHERE number BETWEEN ? AND ?")?;
+    for (first, last, time) in ranges(batch.delivered.iter().copied()) {
+        delivered.execute([time, first, last].map(u64::cast_signed))?;
+    }
     let mut forget = db.prepare_cached("DELETE FROM messages WHERE number BETWEEN ? AND ?")?;
-    for (first, last) in ranges(&batch.forget) {
-        forget.execute([first.cast_signed(), last.cast_signed()])?;
+    for (first, last, ()) in ranges(batch.forget.iter().map(|number| (*number, ()))) {
+        forget.execute([first, last].map(u64::cast_signed))?;
     }
     Ok(())
 }
 
-/// What is forgotten together mostly came together.
-fn ranges(numbers: &[u64]) -> Vec<(u64, u64)> {
-    let mut numbers = numbers.to_vec();
+/// What is delivered or forgotten together mostly came together: first and last number, and what they share.
+fn ranges<T: Copy + Ord>(numbers: impl Iterator<Item = (u64, T)>) -> Vec<(u64, u64, T)> {
+    let mut numbers: Vec<_> = numbers.collect();
     numbers.sort_unstable();
-    let mut ranges: Vec<(u64, u64)> = Vec::new();
-    for number in numbers {
+    let mut ranges: Vec<(u64, u64, T)> = Vec::new();
+    for (number, shared) in numbers {
         match ranges.last_mut() {
-            Some((_, last)) if number <= *last + 1 => *last = number,
-            _ => ranges.push((number, number)),
+            Some((_, last, of)) if number <= *last + 1 && *of == shared => *last = number,
+            _ => ranges.push((number, number, shared)),
         }
     }
     ranges
@@ -251,39 +261,36 @@ fn update(db: &Connection, statement: &str, mut rows: impl Iterator<Item = (i64,
 }
 
 fn write_messages(db: &Connection, messages: &[Arc<Message>]) -> Result<()> {
-    let mut insert = db.prepare_cached(
-        "INSERT INTO messages (number, id, time, sender, device, account, room, format, body)
-        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-    )?;
-    for message in messages {
+    MESSAGES.insert(db, messages, |message| {
         let place = &message.place;
         let (account, room) = match place.target {
-            Target::User(account) => (Some(account.0), None),
-            Target::Room(room) => (None, Some(room.0)),
+            Target::User(account) => (Integer(account.0), Null),
+            Target::Room(room) => (Null, Integer(room.0)),
         };
-        insert.execute(params![
-            place.number.cast_signed(),
-            place.id,
-            place.time.cast_signed(),
-            place.sender.0,
-            place.device.0,
+        [
+            Integer(place.number.cast_signed()),
+            Blob(&place.id),
+            Integer(place.time.cast_signed()),
+            Integer(place.sender.0),
+            Integer(place.device.0),
             account,
             room,
-            message.format,
-            message.body,
-        ])?;
-    }
-    Ok(())
+            Integer(message.format.into()),
+            Blob(&message.body),
+        ]
+    })
 }
 
 fn write_sent(db: &Connection, sent: &[Sent]) -> Result<()> {
-    let mut insert =
-        db.prepare_cached("INSERT INTO sent (number, device, id, time, delivered) VALUES (?, ?, ?, ?, ?)")?;
-    for Sent { device, id, number, time, delivered } in sent {
-        let (number, time, delivered) = (number.cast_signed(), time.cast_signed(), delivered.cast_signed());
-        insert.execute(params![number, device.0, id, time, delivered])?;
-    }
-    Ok(())
+    SENT.insert(db, sent, |Sent { device, id, number, time, delivered }| {
+        [
+            Integer(number.cast_signed()),
+            Integer(device.0),
+            Blob(id),
+            Integer(time.cast_signed()),
+            Integer(delivered.cast_signed()),
+        ]
+    })
 }
 
 /// How many were forgotten. Times never decrease with numbers: only the first rows need a look.
@@ -361,7 +368,10 @@ mod tests {
 
     #[test]
     fn ranges_have_no_number_more_and_none_less() {
-        assert_eq!(ranges(&[]), []);
-        assert_eq!(ranges(&[7, 3, 5, 4, 9, 9, 10]), [(3, 5), (7, 7), (9, 10)]);
+        let of = |numbers: &[(u64, char)]| ranges(numbers.iter().copied());
+        assert_eq!(of(&[]), []);
+        let mixed = [7, 3, 5, 4, 9, 9, 10].map(|number| (number, 'a'));
+        assert_eq!(of(&mixed), [(3, 5, 'a'), (7, 7, 'a'), (9, 10, 'a')]);
+        assert_eq!(of(&[(3, 'a'), (1, 'b'), (2, 'a'), (4, 'b')]), [(1, 1, 'b'), (2, 3, 'a'), (4, 4, 'b')]);
     }
 }
