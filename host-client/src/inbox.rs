@@ -22,6 +22,7 @@ pub async fn take(
     show: impl FnOnce(&[Entry]) -> Result<()>,
 ) -> Result<u64> {
     let batch = collect(session, first, usize::try_from(limit).map_or(BATCH, |limit| limit.min(BATCH))).await;
+    let count = batch.len();
     let last = batch.iter().map(|delivery| delivery.number).max().unwrap_or(0);
     let entries: Vec<Entry> = batch.into_iter().map(|delivery| entry(delivery, session.user())).collect();
     let unseen = history.unseen(&entries).await?;
@@ -30,7 +31,7 @@ pub async fn take(
     show(&fresh)?;
     history.record_shown(&fresh).await?;
     // A connection that is over says so again at the next call; what was shown counts all the same.
-    let _ = session.ack(last).await;
+    let _ = session.ack(last, count).await;
     Ok(fresh.len() as u64)
 }
 

@@ -132,14 +132,14 @@ fn the_end_of_a_connection_is_told_at_each_call() {
         let (_, mut session) = registered(&server, "alice", 1).await;
         server.shared.faults.cut_before_ack.store(1, Ordering::SeqCst);
         // The server cuts as soon as it has read this, perhaps before the call is over.
-        if let Err(failure) = session.ack(0).await {
+        if let Err(failure) = session.ack(0, 1).await {
             assert_eq!(failure.exit, Exit::Network);
         }
         for _ in 0..2 {
             assert_eq!(session.next().await.unwrap_err().exit, Exit::Network);
         }
         assert!(!session.is_open());
-        assert_eq!(session.ack(0).await.unwrap_err().exit, Exit::Network);
+        assert_eq!(session.ack(0, 1).await.unwrap_err().exit, Exit::Network);
     });
 }
 

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use getrandom::SysRng;
@@ -21,6 +21,10 @@ use super::{Goal, Protocol, Seen, Whom, number};
 
 /// Messages that may be unacknowledged.
 const WINDOW: u16 = 256;
+/// As the `sordino` command does it: an acknowledgement covers what came since the last one, which is so long ago, or
+/// so many deliveries.
+const PAUSE: Duration = Duration::from_millis(50);
+const MANY: usize = 32;
 /// What one read brings, and what was left of the one before.
 const SCRATCH: usize = 256 * 1024;
 
@@ -70,8 +74,9 @@ pub struct Sordino<S: Suite> {
     goal: Goal,
     /// Received and not consumed.
     rest: Vec<u8>,
-    /// The last number that was delivered, and not acknowledged.
-    delivered: Option<u64>,
+    /// The last number that was delivered, and how many were since the last acknowledgement.
+    delivered: (u64, usize),
+    acknowledged: Option<Instant>,
 }
 
 fn failed(error: Error) -> anyhow::Error {
@@ -96,7 +101,15 @@ impl<S: Suite> Sordino<S> {
     /// A client that has said nothing yet.
     #[must_use]
     pub fn new(account: Arc<Account<S>>, entry: Entry, goal: Goal) -> Self {
-        Self { stage: Stage::New, account, entry, goal, rest: Vec::new(), delivered: None }
+        Self {
+            stage: Stage::New,
+            account,
+            entry,
+            goal,
+            rest: Vec::new(),
+            delivered: (0, 0),
+            acknowledged: None,
+        }
     }
 
     fn asked(&mut self, rx: &mut RxBuf<'_>) -> Result<bool> {
@@ -145,7 +158,7 @@ impl<S: Suite> Sordino<S> {
             Event::Message(Message::AuthResult(result)) => bail!("{result:?}"),
             Event::Message(Message::Done(done)) if done.code == Code::Ok => self.listen(tx, seen)?,
             Event::Message(Message::Deliver(deliver)) => {
-                self.delivered = Some(deliver.number);
+                self.delivered = (deliver.number, self.delivered.1 + 1);
                 seen.push(Seen::Message(number(deliver.part.0).context("a message of another sender")?));
             }
             Event::Message(Message::Refused(refused)) => bail!("{refused:?}"),
@@ -214,9 +227,11 @@ impl<S: Suite> Protocol for Sordino<S> {
             self.work(&mut rx, &mut tx, seen)?;
             self.rest.clear();
             self.rest.extend_from_slice(rx.unconsumed());
-            // One acknowledgement for all that came at once, as the `sordino` command does it.
-            if let Some(number) = self.delivered.take() {
+            let (number, count) = self.delivered;
+            let waits = self.acknowledged.is_some_and(|last| last.elapsed() < PAUSE);
+            if count >= MANY || (count > 0 && !waits) {
                 self.put(&Message::Ack(Ack { number }), &mut tx)?;
+                (self.delivered, self.acknowledged) = ((number, 0), Some(Instant::now()));
             }
             out.extend_from_slice(tx.pending());
             Ok(())

@@ -3,6 +3,7 @@
 //! A [`Session`] has no task of its own: it moves only while one of its futures is polled, so keep [`Session::next`]
 //! running. Thousands fit into a process. All futures may be dropped and called again.
 
+mod acks;
 mod carry;
 mod dial;
 pub mod event;
@@ -11,10 +12,11 @@ mod identity;
 
 use std::collections::VecDeque;
 use std::pin::Pin;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use smol::Timer;
 use smol::channel::{Receiver, Sender, bounded, unbounded};
-use smol::future::or;
+use smol::future::{or, pending};
 use sordino_core::config::AUTH_LEN;
 use sordino_core::identity::Fingerprint;
 use sordino_core::messages::{
@@ -33,6 +35,7 @@ use crate::failure::{Failure, Result};
 use crate::text::address::Address;
 use crate::text::target::Target;
 use crate::wait;
+use acks::Acks;
 use carry::{Channels, Order, carry};
 use dial::Greeting;
 
@@ -107,6 +110,7 @@ pub struct Session {
     early: VecDeque<Event>,
     greeting: Greeting,
     within: Duration,
+    acks: Acks,
     last_tag: u32,
     user: String,
     pending: u32,
@@ -140,6 +144,7 @@ impl Session {
             early: VecDeque::new(),
             greeting,
             within: options.within,
+            acks: Acks::default(),
             last_tag: 0,
             user: String::new(),
             pending: 0,
@@ -236,13 +241,22 @@ impl Session {
         self.nudge().await
     }
 
-    /// Acknowledges all deliveries up to a number.
+    /// Acknowledges so many more deliveries, all up to a number: at once, or a little later together with others.
     ///
     /// # Errors
     /// Exit code 3 when the connection is over.
-    pub async fn ack(&mut self, number: u64) -> Result<()> {
-        self.order(&Message::Ack(Ack { number }))?;
+    pub async fn ack(&mut self, number: u64, deliveries: usize) -> Result<()> {
+        self.acks.add(number, deliveries, Instant::now());
+        self.send_ack()?;
         self.nudge().await
+    }
+
+    /// Sends the acknowledgement that is due.
+    fn send_ack(&mut self) -> Result<()> {
+        match self.acks.take(Instant::now()) {
+            Some(number) => self.order(&Message::Ack(Ack { number })),
+            None => Ok(()),
+        }
     }
 
     /// Joins a room, which is made when it is missing.
@@ -417,6 +431,10 @@ impl Session {
 
     /// Sends what is left and says goodbye, for five seconds at most.
     pub async fn close(mut self) {
+        if let Some(number) = self.acks.flush() {
+            // A connection that is over takes none.
+            let _ = self.order(&Message::Ack(Ack { number }));
+        }
         if self.end.is_none() && self.orders.try_send(Order::Close).is_ok() {
             wait::within(GOODBYE, self.life.as_mut()).await;
         }
@@ -431,12 +449,21 @@ impl Session {
             if let Some(end) = &self.end {
                 return Err(end.clone());
             }
+            self.send_ack()?;
+            let due = self.acks.due();
+            let ack = async {
+                match due {
+                    Some(time) => drop(Timer::at(time).await),
+                    None => pending().await,
+                }
+                None
+            };
             let event = async { self.events.recv().await.ok() };
             let life = async {
                 self.end = Some(self.life.as_mut().await.unwrap_or_else(ended));
                 None
             };
-            if let Some(event) = or(event, life).await {
+            if let Some(event) = or(event, or(life, ack)).await {
                 return Ok(event);
             }
         }
@@ -477,7 +504,9 @@ impl Session {
 
     /// Lets the connection work without waiting, so that what was ordered leaves.
     async fn nudge(&mut self) -> Result<()> {
-        if let Some(end) = wait::at_once(self.life.as_mut()).await {
+        if self.end.is_none()
+            && let Some(end) = wait::at_once(self.life.as_mut()).await
+        {
             self.end = Some(end.unwrap_or_else(ended));
         }
         match &self.end {
