@@ -130,7 +130,15 @@ fn suite<S: ServedSuite>(identity: &ServerIdentity) -> Fallible<()> {
     let device = SecretKey::<S>::generate(&mut board.rng).map_err(drop)?;
     let device_public = device.public();
     let suites = SuiteList::new(&[S::ID]).ok_or(())?;
-    let config = ClientConfig { server: key, device, device_public, suites, max_record: 1024, bundles: true, counter: 1 };
+    let config = ClientConfig {
+        server: key,
+        device,
+        device_public,
+        suites,
+        max_record: 1024,
+        bundles: true,
+        counter: 1,
+    };
     let mut client = Conn::<Client, S>::client(config, Timeouts::CLIENT, 0).map_err(drop)?;
     let mut total = Cost::NOTHING;
     step(&mut client, &mut board, &mut total)?;
