@@ -96,7 +96,7 @@ impl<S: Suite> Open<S> {
     /// How many of these messages, from the first on, a bundle for the peer takes, and the length of its body.
     fn fitting<'m, R: Role>(&self, messages: impl Iterator<Item = Message<'m>>) -> (usize, usize) {
         let (mut count, mut body) = (0_usize, 0_usize);
-        if self.peer.bundles && self.phase == Phase::Ready {
+        if self.peer.bundles() && self.phase == Phase::Ready {
             for message in messages {
                 let end = bundled_len::<R>(&message).map(|len| body.saturating_add(len));
                 let Some(end) = end.filter(|end| *end <= self.max_body()) else { break };
@@ -118,7 +118,7 @@ impl<S: Suite> Open<S> {
 
     /// Whether a record of this type is a bundle that may come now.
     pub fn takes_bundle(&self, kind: u8) -> bool {
-        kind == BUNDLE && self.own.bundles && self.phase == Phase::Ready
+        kind == BUNDLE && self.own.bundles() && self.phase == Phase::Ready
     }
 
     /// Takes note of a message; `body` is the body of a record of type `kind`, or of a message of that type in a

@@ -57,7 +57,7 @@ impl<S: Suite> ClientHandshake<S> {
         if !config.suites.contains(S::ID) {
             return Err(Error::Misuse(Misuse::Parameter));
         }
-        let receives = Receives { max_record: config.max_record, bundles: config.bundles };
+        let receives = Receives::new(config.max_record, config.bundles);
         let offer = Offer::new(receives, config.suites)?;
         Ok(Self::Start(Start { config, offer }))
     }

@@ -138,8 +138,22 @@ pub(crate) fn ephemeral<S: Suite>(
 pub struct Receives {
     /// Its largest record, in bytes.
     pub max_record: u16,
-    /// Several messages in one record.
-    pub bundles: bool,
+    /// Of the peer's, they were secret once. A `bool` would be a place for the tag of an enum around it, on which
+    /// everything depends.
+    capabilities: u8,
+}
+
+/// The capability to receive several messages in one record.
+const BUNDLES: u8 = 1;
+
+impl Receives {
+    pub const fn new(max_record: u16, bundles: bool) -> Self {
+        Self { max_record, capabilities: if bundles { BUNDLES } else { 0 } }
+    }
+
+    pub const fn bundles(self) -> bool {
+        self.capabilities & BUNDLES != 0
+    }
 }
 
 /// What both payload 1 and payload 2 begin with.
@@ -148,9 +162,6 @@ pub struct Offer {
     pub receives: Receives,
     pub suites: SuiteList,
 }
-
-/// The capability to receive bundles.
-const BUNDLES: u8 = 1;
 
 /// max record (2) ‖ capabilities (4) ‖ suites (8)
 pub(crate) const OFFER_LEN: usize = 14;
@@ -167,15 +178,14 @@ impl Offer {
 
     pub fn encode(&self) -> [u8; OFFER_LEN] {
         let [high, low] = self.receives.max_record.to_be_bytes();
-        let capabilities = if self.receives.bundles { BUNDLES } else { 0 };
         let [a, b, c, d, e, f, g, h] = *self.suites.as_bytes();
-        [high, low, 0, 0, 0, capabilities, a, b, c, d, e, f, g, h]
+        [high, low, 0, 0, 0, self.receives.capabilities, a, b, c, d, e, f, g, h]
     }
 
     pub fn decode(bytes: &[u8; OFFER_LEN]) -> Result<Self, Error> {
         let [high, low, _, _, _, capabilities, suites @ ..] = *bytes;
         let max_record = u16::from_be_bytes([high, low]);
-        let receives = Receives { max_record, bundles: capabilities & BUNDLES != 0 };
+        let receives = Receives { max_record, capabilities };
         let suites = SuiteList::from_wire(suites);
         suites
             .filter(|_| is_max_record(max_record))

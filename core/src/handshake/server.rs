@@ -62,7 +62,7 @@ impl<S: Suite> ServerHandshake<S> {
             secret: key.secret.clone(),
             gate_key: key.gate_key.clone(),
             state: key.opening.clone(),
-            offer: Offer::new(Receives { max_record: config.max_record, bundles: config.bundles }, suites)?,
+            offer: Offer::new(Receives::new(config.max_record, config.bundles), suites)?,
             counter: config.counter,
             time: config.time,
         }))

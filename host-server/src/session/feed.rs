@@ -79,6 +79,9 @@ impl<S: ServedSuite> Session<S> {
     /// Sends the next messages, as many as one record takes. False, and nothing is sent, if the first is larger than
     /// that.
     fn deliver_bundle(&mut self, tx: &mut TxBuf<'_>) -> bool {
+        if self.feed.offset > 0 {
+            return false;
+        }
         let mut left = self.conn.max_body();
         let whole = self.feed.queue.iter().take(self.feed.free()).map_while(|message| {
             left =
@@ -87,7 +90,7 @@ impl<S: ServedSuite> Session<S> {
         });
         // Names are looked at when a message is made of them: once.
         let whole: Vec<_> = whole.collect();
-        if self.feed.offset > 0 || whole.is_empty() {
+        if whole.is_empty() {
             return false;
         }
         let sent = self.conn.send_bundle(whole.iter().copied(), lend_io!(self.now, tx));
