@@ -9,7 +9,6 @@ use crate::signature;
 use crate::suite::{PublicKey, SecretKey, Suite, Suite1, Suite2, SuiteList};
 use crate::wire::{Field, Malformed, Overflow, Reader, Writer};
 use ed25519_dalek::{Signer, SigningKey};
-use sha2::{Digest, Sha256};
 
 /// Ed25519 public key of a server, in bytes.
 pub const ROOT_LEN: usize = 32;
@@ -25,12 +24,9 @@ const STATEMENT_LABEL: &[u8] = b"sordino/1 key statement";
 /// SHA-256 of a server's root, of a static key, or of a device key.
 pub type Fingerprint = [u8; 32];
 
+/// Suite 1's hash, whatever the suite.
 fn sha256(parts: &[&[u8]]) -> Fingerprint {
-    let mut sha = Sha256::new();
-    for part in parts {
-        sha.update(part);
-    }
-    sha.finalize().into()
+    kdf::hash::<Suite1>(parts)
 }
 
 /// The fingerprint under which people know a server.
