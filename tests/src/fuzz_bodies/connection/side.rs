@@ -51,6 +51,7 @@ struct Before {
     pending: Vec<u8>,
     timeout: Option<Millis>,
     handshaking: bool,
+    ready: bool,
 }
 
 impl<'m, R: Side, S: Recorded> Tested<'m, R, S> {
@@ -77,6 +78,7 @@ impl<'m, R: Side, S: Recorded> Tested<'m, R, S> {
             pending: self.end.tx.pending().to_vec(),
             timeout: self.conn.poll_timeout(),
             handshaking: self.conn.is_handshaking(),
+            ready: self.conn.is_ready(),
         }
     }
 
@@ -156,7 +158,7 @@ impl<'m, R: Side, S: Recorded> Tested<'m, R, S> {
                 self.show(id);
             }
             Ok(Step::Closed(closed)) => self.closed(closed),
-            Err(error) => self.failed(error, before.handshaking),
+            Err(error) => self.failed(error, &before),
         }
         self.check(&before);
         // A message of a bundle has three bytes at least, and five steps of a handshake consume nothing.
@@ -225,12 +227,12 @@ impl<'m, R: Side, S: Recorded> Tested<'m, R, S> {
         self.over(Ok(closed), None);
     }
 
-    fn failed(&mut self, error: Error, handshaking: bool) {
+    fn failed(&mut self, error: Error, before: &Before) {
         let closes = match error {
             Error::Peer(PeerFault::UnexpectedMessage | PeerFault::MalformedMessage) => {
-                self.wire.fault().then_some(CloseReason::Protocol)
+                self.wire.fault(before.ready).then_some(CloseReason::Protocol)
             }
-            Error::Misuse(Misuse::Unanswered) => (!handshaking).then_some(CloseReason::Overloaded),
+            Error::Misuse(Misuse::Unanswered) => (!before.handshaking).then_some(CloseReason::Overloaded),
             Error::Truncated => {
                 assert!(self.end.rx.ended());
                 None

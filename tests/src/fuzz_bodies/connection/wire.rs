@@ -159,8 +159,12 @@ impl<S: Suite> Wire<S> {
         assert_eq!(CloseReason::from_u8(body[0]).unwrap_or(CloseReason::Other), reason);
     }
 
-    /// The peer has broken the rules in an authentic record. Whether the answer is a CLOSE.
-    pub fn fault(&mut self) -> bool {
+    /// The peer has broken the rules in an authentic record. Whether the answer is a CLOSE. `ready`: somebody was logged
+    /// in. Nothing of a bundle that comes before is looked at.
+    pub fn fault(&mut self, ready: bool) -> bool {
+        for unit in self.units.iter_mut().filter(|unit| unit.bundled && !ready) {
+            unit.said = [(BUNDLE, Vec::new())].into();
+        }
         let (at, said, bundled) = self.next_said();
         assert!(at <= self.broken, "a fault out of altered bytes");
         said.0 != CLOSE || bundled
