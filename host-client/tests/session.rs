@@ -126,6 +126,31 @@ fn more_than_the_buffers_hold_is_sent_in_order() {
 }
 
 #[test]
+fn an_acknowledgement_that_waits_leaves_by_itself_and_before_a_goodbye() {
+    let server = TestServer::start(identity(1, 1));
+    let acked = || server.state().acked.get("alice").copied();
+    smol::block_on(async {
+        let (_, mut session) = registered(&server, "alice", 1).await;
+        session.ack(1, 1).await.unwrap();
+        session.ack(2, 1).await.unwrap();
+        // Nothing comes, and nobody does anything but to wait for it.
+        let told = async {
+            while acked() != Some(2) {
+                smol::Timer::after(Duration::from_millis(5)).await;
+            }
+            None
+        };
+        let next = async { Some(session.next().await) };
+        let heard = wait::within(Duration::from_secs(10), smol::future::or(next, told)).await;
+        assert!(matches!(heard, Some(None)), "not acknowledged");
+        assert_eq!(acked(), Some(2));
+        session.ack(3, 1).await.unwrap();
+        session.close().await;
+        assert_eq!(acked(), Some(3));
+    });
+}
+
+#[test]
 fn the_end_of_a_connection_is_told_at_each_call() {
     let server = TestServer::start(identity(1, 1));
     smol::block_on(async {
