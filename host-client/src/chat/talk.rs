@@ -14,13 +14,11 @@ use super::screen::{Screen, Tone};
 use crate::commands;
 use crate::failure::{Exit, Failure, Result};
 use crate::history::{History, Id, State};
-use crate::session::{Event, Session};
+use crate::session::{Event, Session, WINDOW};
 use crate::settings::Settings;
 use crate::text::target::Target;
 use crate::wait::{self, Backoff};
 
-/// Messages that the server may send ahead of the acknowledgement.
-const WINDOW: u16 = 128;
 /// How long leaving waits for the server's answers: a person, and a script whose input has ended.
 const FAREWELL: Duration = Duration::from_secs(3);
 const SCRIPT_FAREWELL: Duration = Duration::from_secs(15);

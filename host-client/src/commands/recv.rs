@@ -7,13 +7,10 @@ use crate::cli;
 use crate::failure::{Exit, Failure, Result};
 use crate::history::{Entry, History};
 use crate::inbox;
-use crate::session::{Event, Session};
+use crate::session::{Event, Session, WINDOW};
 use crate::settings::Settings;
 use crate::text::output;
 use crate::wait::{self, Backoff};
-
-/// Messages that the server may send ahead of the acknowledgement.
-const WINDOW: u16 = 64;
 
 /// Receives until the count is reached, the time is over, or, following, for ever.
 pub async fn recv(settings: &Settings, args: &cli::Recv) -> Result<()> {

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use smol::Timer;
 use smol::channel::{Receiver, Sender, bounded, unbounded};
 use smol::future::{or, pending};
-use sordino_core::config::AUTH_LEN;
+use sordino_core::config::{AUTH_LEN, MAX_WINDOW};
 use sordino_core::identity::Fingerprint;
 use sordino_core::messages::{
     Ack, Auth, AuthCode, AuthMethod, Code, EnrolBoard, ListMembers, ListRequest, Message, MessageId, Receive,
@@ -41,6 +41,9 @@ use dial::Greeting;
 
 /// Room for every body that a client sends, apart from a message's text: AUTH is the largest.
 const SMALL_BODY: usize = AUTH_LEN;
+
+/// Messages that the server may send ahead of the acknowledgement, where nothing speaks for fewer.
+pub const WINDOW: u16 = MAX_WINDOW;
 
 /// How long a session takes to end.
 const GOODBYE: Duration = Duration::from_secs(5);

@@ -83,17 +83,19 @@ impl<S: ServedSuite> Session<S> {
             return false;
         }
         let mut left = self.conn.max_body();
-        let whole = self.feed.queue.iter().take(self.feed.free()).map_while(|message| {
+        let whole = self.feed.queue.iter().take(self.feed.free().min(FETCH)).map_while(|message| {
             left =
                 left.checked_sub(HEAD + message.sender.len() + message.target.len() + message.body.len())?;
             record(message, 0, &message.body).map(Message::Deliver)
         });
         // Names are looked at when a message is made of them: once.
-        let whole: Vec<_> = whole.collect();
-        if whole.is_empty() {
-            return false;
-        }
-        let sent = self.conn.send_bundle(whole.iter().copied(), lend_io!(self.now, tx));
+        let sent = {
+            let whole: heapless::Vec<_, FETCH> = whole.collect();
+            if whole.is_empty() {
+                return false;
+            }
+            self.conn.send_bundle(whole.iter().copied(), lend_io!(self.now, tx))
+        };
         let sent = self.sent(sent, tx);
         self.feed.unacknowledged.extend(self.feed.queue.drain(..sent).map(|message| message.place.number));
         true
