@@ -111,9 +111,10 @@ macro_rules! group {
             type Exponent = [u8; $exponent_len];
 
             fn in_range(y: &Self::Public) -> bool {
-                let y = $uint::from_be_slice(y);
-                let top = $modulus::PARAMS.modulus().as_ref().wrapping_sub(&$uint::ONE);
-                y > $uint::ONE && y < top
+                // Both halves rounded down, so that p − 1 = 2q becomes q, and 1 becomes 0.
+                let y = $uint::from_be_slice(y).wrapping_shr_vartime(1);
+                let q = $modulus::PARAMS.modulus().as_ref().wrapping_shr_vartime(1);
+                !y.is_zero_vartime() && y < q
             }
 
             fn is_residue(y: &Self::Public) -> bool {
@@ -208,7 +209,7 @@ group!(
 fn jacobi_is_one<const L: usize>(mut a: Uint<L>, mut n: Uint<L>) -> bool {
     let low = |x: &Uint<L>| x.as_limbs().first().map_or(0, |limb| limb.0 & 7);
     let mut negative = false;
-    while a != Uint::ZERO {
+    while !a.is_zero_vartime() {
         // (2/n) is −1 for n = ±3 mod 8.
         while low(&a) & 1 == 0 {
             a = a.wrapping_shr_vartime(1);
@@ -221,7 +222,7 @@ fn jacobi_is_one<const L: usize>(mut a: Uint<L>, mut n: Uint<L>) -> bool {
         }
         a = a.wrapping_sub(&n);
     }
-    n == Uint::ONE && !negative
+    n.bits_vartime() == 1 && !negative
 }
 
 fn encode<B: Bytes>(repr: impl AsRef<[u8]>) -> B {

@@ -39,7 +39,7 @@ impl Code {
     /// # Errors
     /// [`BadCode`].
     pub fn parse(text: &str) -> Result<Self, BadCode> {
-        Self::read(text.trim()).ok_or(BadCode)
+        Self::read(text.trim_ascii()).ok_or(BadCode)
     }
 
     fn read(text: &str) -> Option<Self> {

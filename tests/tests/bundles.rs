@@ -84,6 +84,26 @@ fn a_bundle_is_seen_message_by_message_at_every_split<S: ServedSuite>() {
     }
 }
 
+/// Red if the messages behind the one after which a side closes stay in its memory.
+#[test]
+fn what_is_left_of_a_bundle_at_the_end_is_erased() {
+    let mut memory = Memory::default();
+    let mut pair = Pair::<Suite1>::ready(&mut memory, &setup());
+    let (_, record) = bundle(&mut pair.server, &answers()).unwrap();
+    for shown in 1..=answers().len() {
+        let mut other = Memory::default();
+        let mut client = pair.client.fork(&mut other, silent());
+        client.give(&record);
+        for _ in 0..shown {
+            client.step_once(NOW).unwrap();
+        }
+        client.act(Act::Close(CloseReason::Bye), NOW);
+        client.step_once(NOW).unwrap();
+        assert_eq!(client.log.len(), shown);
+        assert!(client.end.rx.unconsumed().is_empty(), "after {shown}");
+    }
+}
+
 /// Red if a bundle is larger than the peer's record, or leaves out what had room.
 fn a_record_takes_what_fits_and_not_a_byte_more<S: ServedSuite>() {
     let mut memory = Memory::default();

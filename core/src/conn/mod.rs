@@ -249,9 +249,7 @@ impl<R: Role, S: Suite> Conn<R, S> {
         };
         if let Err(error) = step {
             self.end(Err(error));
-            let Lent { used, left, behind, .. } = self.lent;
-            rx.consume(used.saturating_add(left).saturating_add(behind));
-            self.lent.used = 0;
+            rx.consume(core::mem::take(&mut self.lent.used));
         }
         step
     }
@@ -520,8 +518,10 @@ impl<R: Role, S: Suite> Conn<R, S> {
         Err(Error::Misuse(Misuse::Unanswered))
     }
 
-    /// Erases all keys.
+    /// Erases all keys. What is left of a bundle goes with what the next step drops.
     fn end(&mut self, end: Result<Closed, Error>) {
+        let Lent { used, left, behind, .. } = &mut self.lent;
+        *used = used.saturating_add(core::mem::take(left)).saturating_add(core::mem::take(behind));
         self.stage = Stage::Ended { end, _cover: S::Cover::zeroed() };
         self.lent.unanswered = false;
     }
