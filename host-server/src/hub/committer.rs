@@ -322,7 +322,6 @@ impl Committer {
     fn decide(&self, submissions: &[Submission], mut known: HashMap<(DeviceId, MessageId), Sent>) -> Decided {
         let state = self.hub.state();
         let now = (self.now)();
-        let mut promised = Promised::default();
         let mut decided = Decided::default();
         for submission in submissions {
             let key = (submission.device, submission.id);
@@ -330,7 +329,7 @@ impl Committer {
                 decided.repeated.push((submission.origin, *sent));
                 continue;
             }
-            match state.accept(submission, now, &mut promised) {
+            match state.accept(submission, now, &mut decided.promised) {
                 Ok(draft) => {
                     let Place { device, id, number, time, .. } = draft.message.place;
                     let sent = Sent { device, id, number, time, delivered: 0 };
@@ -352,6 +351,7 @@ impl Committer {
         let mut wakes = Wakes::default();
         let mut state = self.hub.state();
         decided.drafts.into_iter().for_each(|draft| state.publish(draft, &mut wakes));
+        state.call(&decided.promised, &mut wakes);
         for (origin, id, code) in decided.refused {
             state.tell(origin, Outgoing::Refused(id, code, 0));
         }
@@ -405,6 +405,7 @@ fn alarm(after: Duration) -> (Instant, Timer) {
 /// What becomes of messages.
 #[derive(Debug, Default)]
 struct Decided {
+    promised: Promised,
     batch: Batch,
     drafts: Vec<Draft>,
     repeated: Vec<(ConnectionId, Sent)>,

@@ -233,7 +233,7 @@ impl State {
         }
     }
 
-    /// A message is durable: into the lists, to the receiving connections, and the answer to its sender.
+    /// A message is durable: into the lists, and the answer to its sender. [`Self::call`] is next.
     pub fn publish(&mut self, draft: Draft, wakes: &mut Wakes) {
         let Draft { message, takers, missers, origin } = draft;
         let place = message.place;
@@ -247,10 +247,12 @@ impl State {
         if let Some(sender) = self.presence.get(origin) {
             wakes.tell(&sender.outlet, Outgoing::Accepted(place.id, place.number, place.time));
         }
-        for device in takers {
-            if let Some(receiver) = self.presence.receiver(device) {
-                wakes.mail(&receiver.outlet);
-            }
+    }
+
+    /// All of a batch is published: each of its receivers hears once that there is more.
+    pub fn call(&self, promised: &Promised, wakes: &mut Wakes) {
+        for receiver in promised.coming.keys().filter_map(|device| self.presence.receiver(*device)) {
+            wakes.mail(&receiver.outlet);
         }
     }
 
