@@ -18,6 +18,7 @@ use sordino_core::messages::Code;
 
 use super::{
     Hub, Now,
+    decaying::Decaying,
     outlet::{Outgoing, Wakes},
     presence::ConnectionId,
     state::{Draft, Promised, Submission},
@@ -35,6 +36,9 @@ const GATHER: Duration = Duration::from_millis(1);
 const WORTH: usize = 32;
 const WAITS: usize = 8;
 const SEVERAL: usize = 2;
+/// While so many messages come and so many deliveries go, a single message in each wait is worth the next: deliveries to
+/// a connection that are written together cost a fraction.
+const CROWD: (usize, usize) = (4, 128);
 /// Acknowledgements alone aren't urgent: lost ones are only given again. Their senders are told when they are durable,
 /// so that each hears of many at once.
 const UNSAVED: Duration = Duration::from_millis(100);
@@ -94,13 +98,25 @@ pub(super) struct Committer {
     now: Now,
     /// Requests of a batch lately: those of each one before count half.
     lately: usize,
+    /// Messages and their deliveries lately.
+    accepted: Decaying,
+    deliveries: Decaying,
     /// When what isn't urgent must be made durable, and what wakes then.
     save_at: Option<(Instant, Timer)>,
 }
 
 impl Committer {
     pub fn new(hub: Arc<Hub>, writer: Writer, requests: Receiver<Request>, now: Now) -> Self {
-        Self { hub, writer, requests, now, lately: 0, save_at: None }
+        Self {
+            hub,
+            writer,
+            requests,
+            now,
+            lately: 0,
+            accepted: Decaying::default(),
+            deliveries: Decaying::default(),
+            save_at: None,
+        }
     }
 
     /// Runs until every [`Hub`] handle that sends is gone or the queue is closed, then closes the database.
@@ -138,9 +154,11 @@ impl Committer {
                 None => return true,
             }
         }
-        if self.lately < BUSY {
+        let crowded = self.is_crowded();
+        if !crowded && self.lately < BUSY {
             return true;
         }
+        let several = if crowded { 1 } else { SEVERAL };
         // To wait for each of them would cost a switch of threads for each.
         for _ in 0..WAITS {
             let before = batch.len();
@@ -148,11 +166,22 @@ impl Committer {
             if !self.take_all(batch) {
                 return false;
             }
-            if batch.len() < before + SEVERAL || batch.len() >= WORTH {
+            if batch.len() < before + several || batch.len() >= WORTH {
                 break;
             }
         }
         true
+    }
+
+    fn is_crowded(&self) -> bool {
+        let now = Instant::now();
+        self.accepted.at(now) >= CROWD.0 && self.deliveries.at(now) >= CROWD.1
+    }
+
+    fn count(&mut self, drafts: &[Draft]) {
+        let now = Instant::now();
+        self.accepted.add(drafts.len(), now);
+        self.deliveries.add(drafts.iter().map(|draft| draft.takers.len()).sum(), now);
     }
 
     /// Takes the requests that are there. False: there will be no more.
@@ -311,7 +340,10 @@ impl Committer {
             }
         }
         match written {
-            Ok(()) => self.publish(decided),
+            Ok(()) => {
+                self.count(&decided.drafts);
+                self.publish(decided);
+            }
             Err(error) => {
                 tracing::error!(%error, "can't store messages");
                 self.refuse_all(&submissions);

@@ -14,6 +14,7 @@
 //! order; [`Hub`] is what sessions hold.
 
 mod committer;
+mod decaying;
 mod directory;
 mod lists;
 mod mailbox;
