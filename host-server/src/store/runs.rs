@@ -425,6 +425,30 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn a_run_stays_until_its_last_message_is_forgotten() {
+        let db = database();
+        write_round(&db, 0);
+        write_round(&db, 1);
+        let runs = work_all(&db, forget(&db, ROUND - 1));
+        assert_eq!(find(&db, &runs, ROUND), Some(ROUND));
+        let runs = work_all(&db, forget(&db, ROUND));
+        assert!(stored(&db).into_iter().eq(ROUND + 1..=2 * ROUND));
+        assert_eq!((find(&db, &runs, ROUND), runs.runs.len()), (None, 1));
+    }
+
+    /// As at the first start with an index of this form.
+    #[test]
+    fn of_many_runs_the_oldest_are_merged_first() {
+        let db = database();
+        for round in 0..6 {
+            write_round(&db, round);
+        }
+        let runs = work_all(&db, Runs::load(&db).unwrap());
+        let levels: Vec<_> = runs.runs.iter().map(|run| (run.level, run.last)).collect();
+        assert_eq!(levels, [(0, 6 * ROUND), (0, 5 * ROUND), (1, 4 * ROUND)]);
+    }
+
+    #[test]
     fn an_id_that_is_sent_again_has_its_last_number_at_any_time() {
         let db = database();
         write_round(&db, 0);
