@@ -102,11 +102,6 @@ impl Ids {
         }
         Ok(())
     }
-
-    /// The index is this now, since old messages were forgotten.
-    pub fn forgot(&mut self, runs: Runs) {
-        self.runs = runs;
-    }
 }
 
 #[cfg(test)]

@@ -42,7 +42,7 @@ struct Run {
 pub(super) struct Runs {
     /// The newest first, and so the levels in ascending order.
     runs: Vec<Run>,
-    /// The least number that isn't forgotten.
+    /// The least number that wasn't forgotten when this was loaded.
     oldest: u64,
 }
 

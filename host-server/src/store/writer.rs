@@ -20,7 +20,7 @@ use rusqlite::{
 
 use super::{
     Board, Change, Claim, Credentials, Device, DeviceId, Member, Message, MessageId, Sent, Target, ids::Ids,
-    rows::Rows, runs::Runs,
+    rows::Rows,
 };
 
 /// Of this connection.
@@ -172,8 +172,8 @@ impl Writer {
     /// # Errors
     /// The database's.
     pub fn forget_sent_before(&mut self, time: u64) -> Result<bool, NotCommitted> {
-        let (forgotten, runs) = self.transaction(|db, _| Ok((forget(db, time)?, Runs::load(db)?)))?;
-        self.ids.forgot(runs);
+        // Runs learn of it when they change for the next time.
+        let forgotten = self.transaction(|db, _| Ok(forget(db, time)?))?;
         Ok(forgotten == FORGET)
     }
 
