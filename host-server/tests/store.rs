@@ -4,6 +4,7 @@ use std::path::Path;
 
 use smol::block_on;
 use sordino_server::store::{self, Batch, DeviceId, MessageId, NotCommitted, Sent, Writer};
+use sqlx::{Connection as _, Executor as _, SqliteConnection, sqlite::SqliteConnectOptions};
 use tempfile::tempdir;
 
 /// More than the filter has room for at first, and not a multiple of what enters the index together.
@@ -72,6 +73,61 @@ fn a_fresh_id_is_fresh_even_if_the_filter_takes_it_for_another() {
     assert_eq!(found(&writer, 1, 2 * MANY).len() as u64, 2 * MANY);
 }
 
+/// Between two rounds, between two steps of a merge, and anywhere else where a message may come.
+#[test]
+fn a_killed_server_knows_every_id() {
+    let dir = tempdir().unwrap();
+    for first in (1..MANY).step_by(1000) {
+        let mut writer = open(dir.path());
+        let last = first + 999;
+        send(&mut writer, first, last);
+        let some = (1..=last).step_by(199).chain(last - 5..=last);
+        for number in some {
+            assert_eq!(found(&writer, number, number), [sent(number)], "after {last}");
+        }
+    }
+    assert_eq!(found(&open(dir.path()), 1, MANY).len() as u64, MANY);
+}
+
+/// A database of the form before ids were in runs: most of them in one tree.
+#[test]
+fn ids_of_a_tree_come_into_runs() {
+    let dir = tempdir().unwrap();
+    block_on(async {
+        let options =
+            SqliteConnectOptions::new().filename(dir.path().join(store::FILE)).create_if_missing(true);
+        let mut old = SqliteConnection::connect_with(&options).await.unwrap();
+        let mut before = sqlx::migrate!("./migrations");
+        before.migrations.to_mut().truncate(3);
+        before.run(&mut old).await.unwrap();
+        let mut transaction = old.begin().await.unwrap();
+        for Sent { device, id, number, time, delivered } in (1..=MANY).map(sent) {
+            let insert = "INSERT INTO sent (device, id, number, time, delivered) VALUES (?, ?, ?, ?, ?)";
+            let values = [number, time, delivered].map(u64::cast_signed);
+            let insert = sqlx::query(insert).bind(device.0).bind(id.to_vec());
+            let insert = insert.bind(values[0]).bind(values[1]).bind(values[2]);
+            transaction.execute(insert).await.unwrap();
+        }
+        let index = "INSERT INTO sent_ids SELECT device, id, number FROM sent WHERE number <= 70000;
+            UPDATE place SET indexed = 70000";
+        transaction.execute(index).await.unwrap();
+        transaction.commit().await.unwrap();
+        old.close().await.unwrap();
+    });
+    for _ in 0..2 {
+        let mut writer = open(dir.path());
+        let all: Vec<_> = (1..=MANY).map(sent).collect();
+        assert!(found(&writer, 1, MANY) == all);
+        for number in [1, 70_000, 70_001, MANY] {
+            let batch = Batch { sent: vec![sent(MANY + 1), sent(number)], ..Batch::default() };
+            assert!(matches!(writer.commit(&batch), Err(NotCommitted::Repeated)), "{number}");
+        }
+    }
+    let mut writer = open(dir.path());
+    send(&mut writer, MANY + 1, MANY + 20_000);
+    assert_eq!(found(&writer, 1, MANY + 20_000).len() as u64, MANY + 20_000);
+}
+
 #[test]
 fn each_message_keeps_the_time_of_its_own_delivery() {
     let dir = tempdir().unwrap();
@@ -98,4 +154,34 @@ fn what_is_forgotten_can_be_sent_again() {
     assert_eq!(found(&writer, 1, 1), [again]);
     drop(writer);
     assert_eq!(found(&open(dir.path()), 1, 1), [again]);
+}
+
+/// Their entries are in runs, alone, among others, and partly at places that merges have moved them to.
+#[test]
+fn what_is_forgotten_of_the_index_can_be_sent_again() {
+    const FORGOTTEN: u64 = 35_000;
+    let dir = tempdir().unwrap();
+    let mut writer = open(dir.path());
+    send(&mut writer, 1, MANY);
+    while writer.forget_sent_before(sent(FORGOTTEN + 1).time).unwrap() {}
+    assert!(found(&writer, 1, FORGOTTEN).is_empty());
+    assert_eq!(found(&writer, FORGOTTEN + 1, MANY).len() as u64, MANY - FORGOTTEN);
+    let again = |number| Sent { number: number + MANY, time: number + MANY, ..sent(number) };
+    for first in (1..=FORGOTTEN).step_by(500) {
+        let sent = (first..first + 500).map(again).collect();
+        writer.commit(&Batch { sent, ..Batch::default() }).unwrap();
+        writer.tidy().unwrap();
+        assert_eq!(found(&writer, 1, 1), [again(1)], "{first}");
+    }
+    for _ in 0..2 {
+        let expected: Vec<_> = (1..=FORGOTTEN).map(again).collect();
+        assert!(found(&writer, 1, FORGOTTEN) == expected);
+        assert_eq!(found(&writer, FORGOTTEN + 1, MANY).len() as u64, MANY - FORGOTTEN);
+        let batch = Batch { sent: vec![sent(3)], ..Batch::default() };
+        assert!(matches!(writer.commit(&batch), Err(NotCommitted::Repeated)));
+        drop(writer);
+        writer = open(dir.path());
+    }
+    while writer.forget_sent_before(u64::MAX >> 1).unwrap() {}
+    assert!(found(&writer, 1, MANY).is_empty());
 }

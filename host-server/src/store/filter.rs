@@ -7,12 +7,12 @@ use rusqlite::{Connection, Result};
 
 use super::{DeviceId, MessageId};
 
-/// Of fresh ids, those that are looked for in vain, as long as there are no more than [`MOST`].
-const FALSE_POSITIVES: f64 = 0.01;
-/// Room at first: 77 KiB.
+/// Of fresh ids, those that are looked for in vain, as long as there are no more than [`MOST`]: each takes some 20 µs.
+const FALSE_POSITIVES: f64 = 0.001;
+/// Room at first: 115 KiB.
 const LEAST: u64 = 1 << 16;
-/// Room at most: 4.8 MiB. With twice as many ids, one in six is looked for in vain.
-const MOST: u64 = 1 << 22;
+/// Room at most: 14.4 MiB. With twice as many ids, one in seventeen is looked for in vain.
+const MOST: u64 = 1 << 23;
 
 /// See the module. Its hash has a random key: nobody can choose ids that it takes for others. If somebody could, each
 /// would cost a look into the index.

@@ -1,54 +1,65 @@
 //! Which ids devices have sent already.
 //!
-//! Ids are random: in an index, each has its place on another page, which would be written for one message alone. So
-//! the last ones are kept in memory, and come into the index many at a time, in its order. At the start, those that
-//! the index doesn't have are read from the list of what was sent.
+//! The last ones are kept in memory, and come into the index many at a time. At the start, those that the index doesn't
+//! have are read from the list of what was sent.
 
 use std::collections::HashMap;
 
-use rusqlite::{
-    Connection, OptionalExtension as _, Result, params,
-    types::ValueRef::{Blob, Integer},
-};
+use rusqlite::{Connection, OptionalExtension as _, Result};
 
-use super::{DeviceId, MessageId, Sent, filter::Filter, rows::Rows, writer::run};
+use super::{DeviceId, MessageId, Sent, filter::Filter, runs::Runs, writer::unsigned};
 
-/// Ids in memory before they come into the index, some 20 ms of work. With a batch more they just fit into a table of
-/// 16,384 places, 0.5 MiB.
+/// Ids in memory before they come into the index.
 const RECENT: usize = 13_824;
-
-static INDEX: Rows<3> = Rows::new("sent_ids (device, id, number)");
+/// With a batch more they just fit into a table of 16,384 places, 0.5 MiB.
+const ROOM: usize = RECENT + 512;
 
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Ids {
     recent: HashMap<(DeviceId, MessageId), u64>,
+    runs: Runs,
     /// Of all, wherever they are.
     filter: Filter,
 }
 
 impl Ids {
-    /// What the index in the database doesn't have.
+    /// With none in memory yet.
     pub fn load(db: &Connection) -> Result<Self> {
-        let query = "SELECT device, id, number FROM sent WHERE number > (SELECT indexed FROM place)";
-        let mut statement = db.prepare(query)?;
-        let rows = statement.query_map((), |row| {
-            Ok(((DeviceId(row.get(0)?), row.get(1)?), row.get::<_, i64>(2)?.cast_unsigned()))
-        })?;
-        Ok(Self { recent: rows.collect::<Result<_>>()?, filter: Filter::load(db)? })
+        Ok(Self { recent: HashMap::new(), runs: Runs::load(db)?, filter: Filter::load(db)? })
     }
 
-    /// The number of the message that a device has sent under an id.
-    pub fn number(&self, db: &Connection, device: DeviceId, id: &MessageId) -> Result<Option<u64>> {
+    /// Reads what the index doesn't have, as much as there may be in memory. True: there may be more.
+    ///
+    /// After a stop at any time, it is all of it, so that a disk that is full hinders no start.
+    pub fn read(&mut self, db: &Connection) -> Result<bool> {
+        let query = "SELECT device, id, number FROM sent WHERE number > ? ORDER BY number";
+        let mut statement = db.prepare(query)?;
+        let mut rows = statement.query([self.runs.last().cast_signed()])?;
+        while self.recent.len() < ROOM {
+            let Some(row) = rows.next()? else { return Ok(false) };
+            self.recent.insert((DeviceId(row.get(0)?), row.get(1)?), unsigned(row, 2)?);
+        }
+        Ok(true)
+    }
+
+    /// What a device has sent under an id.
+    pub fn sent(&self, db: &Connection, device: DeviceId, id: &MessageId) -> Result<Option<Sent>> {
         if !self.filter.has(device, id) {
             return Ok(None);
         }
-        if let Some(number) = self.recent.get(&(device, *id)) {
-            return Ok(Some(*number));
-        }
-        let mut statement = db.prepare_cached("SELECT number FROM sent_ids WHERE device = ? AND id = ?")?;
-        let number = statement.query_row(params![device.0, id], |row| row.get::<_, i64>(0)).optional()?;
-        Ok(number.map(i64::cast_unsigned))
+        let number = match self.recent.get(&(device, *id)) {
+            Some(number) => Some(*number),
+            None => self.runs.number(db, device, id)?,
+        };
+        let Some(number) = number else { return Ok(None) };
+        // If this one is forgotten, so is every earlier one of the same id.
+        let mut statement = db.prepare_cached("SELECT time, delivered FROM sent WHERE number = ?")?;
+        let sent = statement.query_row([number.cast_signed()], |row| {
+            let (time, delivered) = (unsigned(row, 0)?, unsigned(row, 1)?);
+            Ok(Sent { device, id: *id, number, time, delivered })
+        });
+        sent.optional()
     }
 
     /// These are durable.
@@ -59,28 +70,66 @@ impl Ids {
         }
     }
 
-    /// Whether it is time for [`index`](Self::index).
+    /// Whether those in memory are enough to come into the index.
     pub fn is_full(&self) -> bool {
         self.recent.len() >= RECENT
     }
 
-    /// Brings what is in memory into the index, within a transaction. When that is durable, [`clear`](Self::clear)
-    /// is next.
-    pub fn index(&self, db: &Connection) -> Result<()> {
-        let mut ids: Vec<_> = self.recent.iter().collect();
-        ids.sort_unstable();
-        INDEX.insert(db, &ids, |((device, id), number)| {
-            [Integer(device.0), Blob(id), Integer(number.cast_signed())]
-        })?;
-        run(db, "UPDATE place SET indexed = (SELECT coalesce(max(number), indexed) FROM sent)")
+    /// Whether it is time for [`tidy`](Self::tidy).
+    pub fn are_untidy(&self) -> bool {
+        self.is_full() || self.runs.have_work()
     }
 
-    /// The index has them all.
-    pub fn clear(&mut self, db: &Connection) -> Result<()> {
-        self.recent.clear();
-        if self.filter.is_full() {
-            self.filter = Filter::load(db)?;
+    /// Brings those in memory into the index, or else does a step of what keeps the index small, within a transaction.
+    /// When that is durable, [`tidied`](Self::tidied) is next.
+    pub fn tidy(&self, db: &Connection) -> Result<Runs> {
+        if self.is_full() {
+            Runs::write(db, &self.recent)?;
+        } else {
+            self.runs.work(db)?;
+        }
+        Runs::load(db)
+    }
+
+    /// The index is this now.
+    pub fn tidied(&mut self, db: &Connection, runs: Runs) -> Result<()> {
+        self.runs = runs;
+        if self.is_full() {
+            self.recent.clear();
+            if self.filter.is_full() {
+                self.filter = Filter::load(db)?;
+            }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::runs::tests::database;
+
+    #[test]
+    fn any_number_of_ids_is_read_in_bounded_rounds() {
+        let db = database();
+        db.execute_batch(
+            "WITH RECURSIVE n AS (SELECT 1 AS n UNION ALL SELECT n + 1 FROM n WHERE n < 50000)
+            INSERT INTO sent SELECT n, 1, CAST(printf('%016d', n) AS BLOB), 0, 0 FROM n",
+        )
+        .unwrap();
+        let mut ids = Ids::load(&db).unwrap();
+        let mut rounds = 0;
+        while ids.read(&db).unwrap() {
+            assert_eq!(ids.recent.len(), ROOM);
+            assert!(ids.recent.capacity() < 2 * ROOM);
+            ids.tidied(&db, ids.tidy(&db).unwrap()).unwrap();
+            rounds += 1;
+        }
+        assert_eq!((rounds, ids.recent.len()), (3, 50_000 % ROOM));
+        for number in 1..=50_000 {
+            let id = format!("{number:016}").into_bytes().try_into().unwrap();
+            let sent = ids.sent(&db, DeviceId(1), &id).unwrap();
+            assert_eq!(sent.map(|sent| sent.number), Some(number));
+        }
     }
 }

@@ -104,7 +104,7 @@ pub struct Writer {
 
 impl Writer {
     /// Opens a database that has the present form.
-    pub(super) fn open(path: &Path, patience: Duration) -> Result<Self> {
+    pub(super) fn open(path: &Path, patience: Duration) -> Result<Self, NotCommitted> {
         // One thread at a time uses it.
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(path, flags)?;
@@ -112,7 +112,13 @@ impl Writer {
         connection.set_prepared_statement_cache_capacity(STATEMENTS);
         connection.execute_batch("PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON")?;
         let ids = Ids::load(&connection)?;
-        Ok(Self { connection, ids, commits: Arc::default() })
+        let mut writer = Self { connection, ids, commits: Arc::default() };
+        while writer.ids.read(&writer.connection)? {
+            while writer.ids.are_untidy() {
+                writer.tidy()?;
+            }
+        }
+        Ok(writer)
     }
 
     /// Counts the transactions committed: each is one sync of the log.
@@ -128,7 +134,7 @@ impl Writer {
     pub fn commit(&mut self, batch: &Batch) -> Result<(), NotCommitted> {
         self.transaction(|db, ids| {
             for sent in &batch.sent {
-                if ids.number(db, sent.device, &sent.id)?.is_some() {
+                if ids.sent(db, sent.device, &sent.id)?.is_some() {
                     return Err(NotCommitted::Repeated);
                 }
             }
@@ -144,30 +150,20 @@ impl Writer {
     /// The database's.
     pub fn sent(&self, keys: &[(DeviceId, MessageId)]) -> Result<Vec<Sent>> {
         let db = &self.connection;
-        let mut query = db.prepare_cached("SELECT time, delivered FROM sent WHERE number = ?")?;
-        let mut found = Vec::new();
-        for (device, id) in keys {
-            if let Some(number) = self.ids.number(db, *device, id)? {
-                found.push(query.query_row([number.cast_signed()], |row| {
-                    let (time, delivered) = (unsigned(row, 0)?, unsigned(row, 1)?);
-                    Ok(Sent { device: *device, id: *id, number, time, delivered })
-                })?);
-            }
-        }
-        Ok(found)
+        keys.iter().filter_map(|(device, id)| self.ids.sent(db, *device, id).transpose()).collect()
     }
 
-    /// What can wait until everybody has an answer: brings ids into their index, once there are enough of them.
+    /// What can wait until everybody has an answer: brings ids into their index, once there are enough of them, and
+    /// keeps that small, a step at a time.
     ///
     /// # Errors
     /// The database's; it is tried again the next time.
     pub fn tidy(&mut self) -> Result<(), NotCommitted> {
-        if self.ids.is_full() { self.index() } else { Ok(()) }
-    }
-
-    fn index(&mut self) -> Result<(), NotCommitted> {
-        self.transaction(|db, ids| Ok(ids.index(db)?))?;
-        Ok(self.ids.clear(&self.connection)?)
+        if !self.ids.are_untidy() {
+            return Ok(());
+        }
+        let runs = self.transaction(|db, ids| Ok(ids.tidy(db)?))?;
+        Ok(self.ids.tidied(&self.connection, runs)?)
     }
 
     /// Forgets some ids of messages that were accepted before `time` (Unix milliseconds), the oldest first.
@@ -176,13 +172,8 @@ impl Writer {
     /// # Errors
     /// The database's.
     pub fn forget_sent_before(&mut self, time: u64) -> Result<bool, NotCommitted> {
-        // Then all of them are in the index.
-        self.index()?;
-        let mut forgotten = 0;
-        self.transaction(|db, _| {
-            forgotten = forget(db, time)?;
-            Ok(())
-        })?;
+        // Runs learn of it when they change for the next time.
+        let forgotten = self.transaction(|db, _| Ok(forget(db, time)?))?;
         Ok(forgotten == FORGET)
     }
 
@@ -196,15 +187,18 @@ impl Writer {
     }
 
     /// Everything of `work` is durable, or nothing of it has happened.
-    fn transaction(
+    fn transaction<T>(
         &mut self,
-        work: impl FnOnce(&Connection, &Ids) -> Result<(), NotCommitted>,
-    ) -> Result<(), NotCommitted> {
+        work: impl FnOnce(&Connection, &Ids) -> Result<T, NotCommitted>,
+    ) -> Result<T, NotCommitted> {
         let db = &self.connection;
         run(db, "BEGIN IMMEDIATE")?;
-        let done = work(db, &self.ids).and_then(|()| Ok(run(db, "COMMIT")?));
+        let done = work(db, &self.ids).and_then(|value| {
+            run(db, "COMMIT")?;
+            Ok(value)
+        });
         match done {
-            Ok(()) => drop(self.commits.fetch_add(1, Ordering::Relaxed)),
+            Ok(_) => drop(self.commits.fetch_add(1, Ordering::Relaxed)),
             // SQLite has rolled back by itself at some errors, a full disk for instance.
             Err(_) if db.is_autocommit() => {}
             Err(_) => run(db, "ROLLBACK")?,
@@ -214,7 +208,7 @@ impl Writer {
 }
 
 /// A statement without values.
-pub(super) fn run(db: &Connection, statement: &str) -> Result<()> {
+fn run(db: &Connection, statement: &str) -> Result<()> {
     db.prepare_cached(statement)?.execute(()).map(drop)
 }
 
@@ -297,23 +291,13 @@ fn write_sent(db: &Connection, sent: &[Sent]) -> Result<()> {
 fn forget(db: &Connection, before: u64) -> Result<usize> {
     // The last number given must outlive its row.
     run(db, "UPDATE place SET last_number = max(last_number, (SELECT coalesce(max(number), 0) FROM sent))")?;
-    let mut oldest =
-        db.prepare_cached("SELECT number, device, id, time FROM sent ORDER BY number LIMIT ?")?;
-    let rows = oldest
-        .query_map([FORGET as i64], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, unsigned(row, 3)?)))?;
-    let rows = rows.collect::<Result<Vec<(i64, i64, MessageId, u64)>>>()?;
-    let mut sent = db.prepare_cached("DELETE FROM sent WHERE number = ?")?;
-    let mut ids = db.prepare_cached("DELETE FROM sent_ids WHERE device = ? AND id = ?")?;
-    let mut forgotten = 0;
-    for (number, device, id, _) in rows.into_iter().take_while(|(_, _, _, time)| *time < before) {
-        sent.execute([number])?;
-        ids.execute(params![device, id])?;
-        forgotten += 1;
-    }
-    Ok(forgotten)
+    let mut statement = db.prepare_cached(
+        "DELETE FROM sent WHERE number IN (SELECT number FROM sent ORDER BY number LIMIT ?) AND time < ?",
+    )?;
+    statement.execute(params![FORGET as i64, before.cast_signed()])
 }
 
-fn unsigned(row: &rusqlite::Row<'_>, column: usize) -> Result<u64> {
+pub(super) fn unsigned(row: &rusqlite::Row<'_>, column: usize) -> Result<u64> {
     row.get::<_, i64>(column).map(i64::cast_unsigned)
 }
 
