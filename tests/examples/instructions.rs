@@ -191,10 +191,12 @@ fn route_one(state: &mut State, people: &[(Attached, Arc<Outlet>)], number: u64)
         format: 0,
         body: vec![b'x'; 256].into(),
     };
-    let draft = state.accept(&submission, NOW, &mut Promised::default()).expect("a draft");
+    let mut promised = Promised::default();
+    let draft = state.accept(&submission, NOW, &mut promised).expect("a draft");
     assert_eq!(draft.message.place.number, number);
     let mut wakes = Wakes::default();
     state.publish(draft, &mut wakes);
+    state.call(&promised, &mut wakes);
     wakes.wake();
     for (attached, outlet) in &people[1..] {
         assert!(matches!(outlet.take(), Some(Signal::Mail)));
