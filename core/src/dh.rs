@@ -114,7 +114,7 @@ macro_rules! group {
                 // Both halves rounded down, so that p − 1 = 2q becomes q, and 1 becomes 0.
                 let y = $uint::from_be_slice(y).wrapping_shr_vartime(1);
                 let q = $modulus::PARAMS.modulus().as_ref().wrapping_shr_vartime(1);
-                !y.is_zero_vartime() && y < q
+                y.as_words().iter().any(|word| *word != 0) && y < q
             }
 
             fn is_residue(y: &Self::Public) -> bool {
