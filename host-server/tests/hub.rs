@@ -35,6 +35,26 @@ fn a_direct_message_goes_to_all_devices_but_the_sending_one() {
     });
 }
 
+/// Red if a receiver isn't told that there is something, or is told of a batch that isn't for it.
+#[test]
+fn receivers_are_told_that_there_is_more() {
+    let dir = tempdir().unwrap();
+    block_on(async {
+        let bench = Bench::open(dir.path()).await;
+        let alice = bench.device("alice", 1).await;
+        let (bob, carol) = (bench.device("bob", 2).await, bench.device("carol", 3).await);
+        [&bob, &carol].into_iter().for_each(|device| bench.hub.receive(device.attached.id));
+        let told = || [&bob, &carol].map(|device| device.signals().iter().any(|s| matches!(s, Signal::Mail)));
+        assert_eq!(told(), [true, true], "whoever begins to receive");
+        for (number, text) in (1..).zip(["one", "two"]) {
+            alice.send("@bob", id(number), text).await.unwrap();
+            bench.hub.flush().await;
+            assert_eq!(told(), [true, false], "{text}");
+        }
+        bench.close().await;
+    });
+}
+
 #[test]
 fn a_message_is_stored_once_and_deleted_when_nobody_needs_it() {
     let dir = tempdir().unwrap();

@@ -79,7 +79,7 @@ fn forty_clients_and_three_kills_lose_nothing() {
 
 /// `cargo test --release -p sordino-tests --test e2e two_hundred -- --ignored --nocapture`
 #[test]
-#[ignore = "takes minutes; the command is above it"]
+#[ignore = "takes minutes; forty clients and three kills run each time"]
 fn two_hundred_clients_and_twelve_kills_lose_nothing() {
     let ordeal = Ordeal {
         plan: Plan { clients: 200, room: 10, pace: Duration::from_millis(250) },
@@ -94,7 +94,7 @@ fn two_hundred_clients_and_twelve_kills_lose_nothing() {
 ///
 /// `cargo test --release -p sordino-tests --test e2e thousand_kills -- --ignored --nocapture`
 #[test]
-#[ignore = "takes a quarter of an hour; the command is above it"]
+#[ignore = "takes a quarter of an hour; forty clients and three kills run each time"]
 fn a_thousand_kills_under_load_lose_nothing() {
     let kills = std::env::var("SORDINO_TEST_KILLS");
     let ordeal = Ordeal {
