@@ -388,6 +388,17 @@ pub(super) mod tests {
         assert_eq!((left, runs.last()), (0, 0));
     }
 
+    /// What one version writes, another one reads.
+    #[test]
+    fn an_entry_has_its_form_on_disk() {
+        let entry = entry(DeviceId(0x0102), &[7; 16], 0x0304);
+        assert_eq!(
+            hex::encode(entry.as_flattened()),
+            "0000000000000102 07070707070707070707070707070707 0000000000000304".replace(' ', "")
+        );
+        assert_eq!(number(&entry), 0x0304);
+    }
+
     #[test]
     fn an_id_is_its_devices_own_and_wholly_compared() {
         let db = database();
