@@ -47,7 +47,7 @@ pub mod wire;
 
 pub use acceptor::{Accept, Acceptor};
 pub use buf::{RxBuf, TxBuf};
-pub use conn::{Client, Conn, Server};
+pub use conn::{Client, Conn, Encoded, Sendable, Server};
 pub use error::Error;
 pub use event::{Answer, Closed, Event, Peer, Step, Ticket};
 pub use handshake::client::{ClientConfig, ServerHello};

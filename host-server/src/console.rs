@@ -16,14 +16,15 @@ use smol::{
 };
 use sordino_core::{
     config::{MAX_BODY, OPERATOR},
-    messages::{Code, RoomEventKind},
+    messages::{Code, Deliver, RoomEventKind},
+    name::Target,
 };
 
 use crate::{
     accounts,
     hub::{Attached, Hub, Outgoing, Outlet, Recipient, RoomChange, Signal, Submission},
     server::Server,
-    store::{DeviceId, Message, MessageId, Target},
+    store::{DeviceId, MessageId},
 };
 
 /// The key that no client can have: nothing has this hash.
@@ -221,7 +222,7 @@ impl Console {
         loop {
             match self.hub.deliveries(self.attached.id, self.shown, FETCH).await {
                 Ok((messages, more)) => {
-                    messages.iter().for_each(|message| say(&line(message)));
+                    messages.iter().filter_map(|m| m.deliver()).for_each(|message| say(&line(&message)));
                     if let Some(last) = messages.last() {
                         self.shown = last.place.number;
                         self.hub.acknowledge(self.attached.id, self.shown);
@@ -258,15 +259,15 @@ fn parse(line: &str) -> Command<'_> {
     }
 }
 
-fn line(message: &Message) -> String {
-    let from = &message.sender;
+fn line(message: &Deliver<'_>) -> String {
+    let from = message.sender.as_str();
     let text = match message.format {
-        0 => printable(&String::from_utf8_lossy(&message.body)),
-        other => format!("({} bytes of format {other})", message.body.len()),
+        0 => printable(&String::from_utf8_lossy(message.part.0)),
+        other => format!("({} bytes of format {other})", message.total),
     };
-    match message.place.target {
+    match message.target {
         Target::User(_) => format!("@{from}: {text}"),
-        Target::Room(_) => format!("#{} @{from}: {text}", message.target),
+        Target::Room(room) => format!("#{} @{from}: {text}", room.as_str()),
     }
 }
 

@@ -13,6 +13,7 @@
 //! - Room for a CLOSE is always kept in the output.
 
 mod open;
+mod sendable;
 mod timers;
 
 use crate::buf::RxBuf;
@@ -31,6 +32,7 @@ use crate::suite::{Suite, Suite1, Suite2, SuiteList, least_scratch};
 use crate::wire::{Malformed, Overflow, Writer};
 use core::ops::Range;
 use open::{Open, Received, bundled, is_auth, is_close};
+pub use sendable::{Encoded, Sendable};
 use timers::{Due, Timers};
 
 /// A message that role `R` receives. Apart, so that it stands in the program once.
@@ -285,7 +287,7 @@ impl<R: Role, S: Suite> Conn<R, S> {
     ///
     /// # Errors
     /// [`SendError`]; nothing was changed.
-    pub fn send(&mut self, message: &Message<'_>, io: &mut Io<'_, '_>) -> Result<(), SendError> {
+    pub fn send(&mut self, message: &impl Sendable, io: &mut Io<'_, '_>) -> Result<(), SendError> {
         match &mut self.stage {
             Stage::Handshake(_) => Err(SendError::NotAllowed),
             Stage::Open(open) => open.send::<R>(message, io),
@@ -298,9 +300,9 @@ impl<R: Role, S: Suite> Conn<R, S> {
     ///
     /// # Errors
     /// [`SendError`]; nothing was changed.
-    pub fn send_bundle<'m>(
+    pub fn send_bundle(
         &mut self,
-        messages: impl Iterator<Item = Message<'m>> + Clone,
+        messages: impl Iterator<Item: Sendable> + Clone,
         io: &mut Io<'_, '_>,
     ) -> Result<usize, SendError> {
         match &mut self.stage {

@@ -1,6 +1,6 @@
 //! A connection after its handshake: records in both directions, and what control messages do.
 
-use super::Role;
+use super::{Role, sendable::private::Sendable};
 use crate::config::{CONTROL_RECORD, INNER_HEAD};
 use crate::error::{PeerFault, SendError};
 use crate::handshake::{Finished, Receives};
@@ -61,21 +61,22 @@ impl<S: Suite> Open<S> {
     }
 
     /// Sends a message of the application: neither CLOSE nor AUTH_RESULT, which have ways of their own.
-    pub fn send<R: Role>(&mut self, message: &Message<'_>, io: &mut Io<'_, '_>) -> Result<(), SendError> {
-        let own_way = matches!(message, Message::Close(_) | Message::AuthResult(_));
-        let second_login = matches!(message, Message::Auth(_)) && self.logging_in;
-        if own_way || second_login || !messages::allowed(message.kind(), R::SENDS, self.phase) {
+    pub fn send<R: Role>(&mut self, message: &impl Sendable, io: &mut Io<'_, '_>) -> Result<(), SendError> {
+        let kind = message.kind();
+        let own_way = is_close(kind) || is_auth_result(kind);
+        let second_login = is_auth(kind) && self.logging_in;
+        if own_way || second_login || !messages::allowed(kind, R::SENDS, self.phase) {
             return Err(SendError::NotAllowed);
         }
         self.seal::<R>(message, CONTROL_RECORD, io)?;
-        self.logging_in |= matches!(message, Message::Auth(_));
+        self.logging_in |= is_auth(kind);
         Ok(())
     }
 
     /// Sends the first of these messages, and those behind it that the peer takes in the same record: how many.
-    pub fn send_bundle<'m, R: Role>(
+    pub fn send_bundle<R: Role>(
         &mut self,
-        mut messages: impl Iterator<Item = Message<'m>> + Clone,
+        mut messages: impl Iterator<Item: Sendable> + Clone,
         io: &mut Io<'_, '_>,
     ) -> Result<usize, SendError> {
         let (count, body) = self.fitting::<R>(messages.clone());
@@ -94,7 +95,7 @@ impl<S: Suite> Open<S> {
     }
 
     /// How many of these messages, from the first on, a bundle for the peer takes, and the length of its body.
-    fn fitting<'m, R: Role>(&self, messages: impl Iterator<Item = Message<'m>>) -> (usize, usize) {
+    fn fitting<R: Role>(&self, messages: impl Iterator<Item: Sendable>) -> (usize, usize) {
         let (mut count, mut body) = (0_usize, 0_usize);
         if self.peer.bundles() && self.phase == Phase::Ready {
             for message in messages {
@@ -185,12 +186,12 @@ impl<S: Suite> Open<S> {
     /// Seals a message in its place in the output, leaving `reserve` bytes free.
     fn seal<R: Role>(
         &mut self,
-        message: &Message<'_>,
+        message: &impl Sendable,
         reserve: usize,
         io: &mut Io<'_, '_>,
     ) -> Result<(), SendError> {
         let mut count = Writer::counting();
-        super::encode::<R>(message, &mut count).map_err(|Overflow| SendError::Malformed)?;
+        message.encode::<R>(&mut count).map_err(|Overflow| SendError::Malformed)?;
         let body = count.written();
         let len = Outbound::<S>::wire_len(body).ok_or(SendError::TooLarge)?;
         if body > self.max_body() {
@@ -198,7 +199,7 @@ impl<S: Suite> Open<S> {
         }
         let region = io.tx.room(len.saturating_add(reserve)).map_err(SendError::NoRoom)?;
         let mut out = Writer::new(region.get_mut(Outbound::<S>::BODY..).unwrap_or_default());
-        super::encode::<R>(message, &mut out).map_err(|Overflow| SendError::Malformed)?;
+        message.encode::<R>(&mut out).map_err(|Overflow| SendError::Malformed)?;
         let sealed = self.out.seal(region, message.kind(), body).ok_or(SendError::Exhausted)?;
         io.tx.commit(sealed);
         Ok(())
@@ -206,20 +207,20 @@ impl<S: Suite> Open<S> {
 }
 
 /// Bytes that a message takes in a bundle; `None` if it may not stand in one.
-fn bundled_len<R: Role>(message: &Message<'_>) -> Option<usize> {
+fn bundled_len<R: Role>(message: &impl Sendable) -> Option<usize> {
     if is_close(message.kind()) || !messages::allowed(message.kind(), R::SENDS, Phase::Ready) {
         return None;
     }
     let mut count = Writer::counting();
-    super::encode::<R>(message, &mut count).ok()?;
+    message.encode::<R>(&mut count).ok()?;
     count.written().checked_add(INNER_HEAD)
 }
 
 /// Writes a message of a bundle to the front of `place`: what is behind it.
-fn put_bundled<'p, R: Role>(message: &Message<'_>, place: &'p mut [u8]) -> Option<&'p mut [u8]> {
+fn put_bundled<'p, R: Role>(message: &impl Sendable, place: &'p mut [u8]) -> Option<&'p mut [u8]> {
     let (head, rest) = place.split_first_chunk_mut::<INNER_HEAD>()?;
     let mut out = Writer::new(rest);
-    super::encode::<R>(message, &mut out).ok()?;
+    message.encode::<R>(&mut out).ok()?;
     let len = out.written();
     let [high, low] = u16::try_from(len).ok()?.to_be_bytes();
     *head = [message.kind(), high, low];
@@ -236,6 +237,10 @@ pub(super) fn bundled(left: &[u8]) -> Option<(u8, usize)> {
 /// An AUTH has a ticket.
 pub(super) const fn is_auth(kind: u8) -> bool {
     kind == Message::Auth(Auth::DEVICE).kind()
+}
+
+const fn is_auth_result(kind: u8) -> bool {
+    kind == Message::AuthResult(AuthResult::refusal(AuthCode::Denied, 0)).kind()
 }
 
 /// A CLOSE is the end, well-formed or not.

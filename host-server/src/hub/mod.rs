@@ -42,7 +42,7 @@ pub use mailbox::{Mailboxes, Released, Waiting};
 pub use outlet::{Outgoing, Outlet, Signal, Wakes};
 pub use presence::{Connected, ConnectionId, Presence};
 pub use recent::Recent;
-pub use state::{Attached, Confirmation, Delivery, Draft, Promised, Recipient, State, Submission};
+pub use state::{Attached, Confirmation, Deliveries, Draft, Promised, Recipient, State, Submission};
 
 use crate::{
     config::Limits,
@@ -158,17 +158,15 @@ impl Hub {
         after: u64,
         most: usize,
     ) -> sqlx::Result<(Vec<Arc<Message>>, bool)> {
-        let next = self.state().deliveries(id, after, most);
-        let stored: Vec<u64> =
-            next.iter().filter_map(|d| if let Delivery::Stored(n) = d { Some(*n) } else { None }).collect();
-        let read = if stored.is_empty() { Vec::new() } else { self.reader.messages(&stored).await? };
-        let more = next.len() == most || read.len() < stored.len();
-        let mut read = read.into_iter().peekable();
-        let messages = next.into_iter().filter_map(|delivery| match delivery {
-            Delivery::Ready(message) => Some(message),
-            Delivery::Stored(number) => read.next_if(|m| m.place.number == number),
-        });
-        Ok((messages.collect(), more))
+        let Deliveries { stored, ready } = self.state().deliveries(id, after, most);
+        let more = stored.len() + ready.len() == most;
+        if stored.is_empty() {
+            return Ok((ready, more));
+        }
+        let mut messages = self.reader.messages(&stored).await?;
+        let more = more || messages.len() < stored.len();
+        messages.extend(ready);
+        Ok((messages, more))
     }
 
     /// A device has logged in: its connection, its user's name, and how many messages wait for it.

@@ -4,7 +4,7 @@ use std::{collections::VecDeque, sync::Arc};
 
 use crate::store::Message;
 
-/// Bytes of bodies that are kept.
+/// Bytes of messages that are kept.
 const BYTES: usize = 4 << 20;
 /// Messages that are kept.
 const MESSAGES: usize = 8192;
@@ -19,11 +19,11 @@ pub struct Recent {
 impl Recent {
     /// Keeps a message; its number is above all numbers before.
     pub fn push(&mut self, message: Arc<Message>) {
-        self.bytes += message.body.len();
+        self.bytes += message.encoded().body().len();
         self.messages.push_back(message);
         while self.bytes > BYTES || self.messages.len() > MESSAGES {
             let Some(oldest) = self.messages.pop_front() else { break };
-            self.bytes -= oldest.body.len();
+            self.bytes -= oldest.encoded().body().len();
         }
     }
 

@@ -84,13 +84,13 @@ pub struct Attached {
     pub pending: u32,
 }
 
-/// A delivery for a session.
-#[derive(Clone, Debug)]
-pub enum Delivery {
+/// The next deliveries for a session: messages that are in the store only come before those that are at hand.
+#[derive(Clone, Debug, Default)]
+pub struct Deliveries {
+    /// Numbers in the store.
+    pub stored: Vec<u64>,
     /// At hand.
-    Ready(Arc<Message>),
-    /// In the store, under this number.
-    Stored(u64),
+    pub ready: Vec<Arc<Message>>,
 }
 
 /// A message that was delivered for the first time, and when in Unix milliseconds.
@@ -190,21 +190,17 @@ impl State {
         if !self.reaches_somebody(&place, &takers) {
             return Err(Code::MailboxFull);
         }
+        let message =
+            Message::new(place, &sender.account.name, target_name, submission.format, &submission.body)
+                .ok_or(Code::NotAllowed)?;
         for device in &takers {
             *promised.coming.entry(*device).or_default() += 1;
         }
         promised.numbers += 1;
-        let message = Message {
-            place,
-            sender: Arc::clone(&sender.account.name),
-            target: target_name,
-            format: submission.format,
-            body: submission.body.clone(),
-        };
         Ok(Draft { message: Arc::new(message), takers, missers, origin: submission.origin })
     }
 
-    fn resolve(&self, submission: &Submission) -> Result<(Target, Arc<str>), Code> {
+    fn resolve(&self, submission: &Submission) -> Result<(Target, &str), Code> {
         match &submission.recipient {
             Recipient::User(name) => {
                 let person = self.directory.person_named(name).ok_or(Code::NotFound)?;
@@ -212,12 +208,12 @@ impl State {
                 if person.devices.is_empty() {
                     return Err(Code::NotFound);
                 }
-                Ok((Target::User(person.account.id), Arc::clone(&person.account.name)))
+                Ok((Target::User(person.account.id), &person.account.name))
             }
             Recipient::Room(name) => {
                 let room = &self.directory.room_named(name).ok_or(Code::NotFound)?.room;
                 self.directory.member(room.id, submission.account).ok_or(Code::NotMember)?;
-                Ok((Target::Room(room.id), Arc::clone(&room.name)))
+                Ok((Target::Room(room.id), &room.name))
             }
         }
     }
@@ -265,12 +261,17 @@ impl State {
 
     /// The next deliveries of a receiving connection, from behind a number.
     #[must_use]
-    pub fn deliveries(&self, id: ConnectionId, after: u64, most: usize) -> Vec<Delivery> {
-        let Some(connected) = self.presence.get(id).filter(|_| self.presence.is_receiving(id)) else {
-            return Vec::new();
-        };
-        let numbers = self.mailboxes.after(connected.device, after, most);
-        numbers.into_iter().map(|n| self.recent.get(n).map_or(Delivery::Stored(n), Delivery::Ready)).collect()
+    pub fn deliveries(&self, id: ConnectionId, after: u64, most: usize) -> Deliveries {
+        let mut next = Deliveries::default();
+        if let Some(connected) = self.presence.get(id).filter(|_| self.presence.is_receiving(id)) {
+            for number in self.mailboxes.after(connected.device, after, most) {
+                match self.recent.get(number) {
+                    Some(message) => next.ready.push(message),
+                    None => next.stored.push(number),
+                }
+            }
+        }
+        next
     }
 
     /// A device has acknowledged everything up to a number. True if the committer must hear of it.

@@ -3,20 +3,17 @@
 use std::{collections::VecDeque, sync::Arc};
 
 use sordino_core::{
-    Message, TxBuf,
+    Message as Wire, TxBuf,
     identity::ServedSuite,
     messages::{CloseReason, Deliver},
-    name::{RoomName, Target, Username},
     wire::Opaque,
 };
 
 use super::{Session, buffers::DELIVERIES, lend_io};
-use crate::store::{self, Target as StoredTarget};
+use crate::store::Message;
 
 /// Messages fetched at once.
 const FETCH: usize = 64;
-/// A DELIVER without names and part: number, id, time, three lengths, kind, format, total, offset, part's length.
-const HEAD: usize = 8 + 16 + 8 + 1 + 1 + 1 + 1 + 2 + 2 + 2;
 
 /// What a client has been given, and what comes next.
 #[derive(Debug, Default)]
@@ -30,7 +27,7 @@ pub(super) struct Feed {
     /// The last number fetched.
     fetched: u64,
     /// Fetched and not delivered; `offset` bytes of the first are on their way.
-    queue: VecDeque<Arc<store::Message>>,
+    queue: VecDeque<Arc<Message>>,
     offset: usize,
 }
 
@@ -79,23 +76,13 @@ impl<S: ServedSuite> Session<S> {
     /// Sends the next messages, as many as one record takes. False, and nothing is sent, if the first is larger than
     /// that.
     fn deliver_bundle(&mut self, tx: &mut TxBuf<'_>) -> bool {
-        if self.feed.offset > 0 {
+        let Feed { offset, queue, .. } = &self.feed;
+        let fits = |message: &Arc<Message>| message.encoded().body().len() <= self.conn.max_body();
+        if *offset > 0 || !queue.front().is_some_and(fits) {
             return false;
         }
-        let mut left = self.conn.max_body();
-        let whole = self.feed.queue.iter().take(self.feed.free().min(FETCH)).map_while(|message| {
-            left =
-                left.checked_sub(HEAD + message.sender.len() + message.target.len() + message.body.len())?;
-            record(message, 0, &message.body).map(Message::Deliver)
-        });
-        // Names are looked at when a message is made of them: once.
-        let sent = {
-            let whole: heapless::Vec<_, FETCH> = whole.collect();
-            if whole.is_empty() {
-                return false;
-            }
-            self.conn.send_bundle(whole.iter().copied(), lend_io!(self.now, tx))
-        };
+        let next = queue.iter().take(self.feed.free()).map(|message| message.encoded());
+        let sent = self.conn.send_bundle(next, lend_io!(self.now, tx));
         let sent = self.sent(sent, tx);
         self.feed.unacknowledged.extend(self.feed.queue.drain(..sent).map(|message| message.place.number));
         true
@@ -109,7 +96,7 @@ impl<S: ServedSuite> Session<S> {
             Ok((messages, more)) => {
                 self.feed.more = more;
                 self.feed.fetched = messages.last().map_or(self.feed.fetched, |m| m.place.number);
-                self.feed.queue.extend(messages);
+                self.feed.queue = messages.into();
             }
             Err(error) => {
                 tracing::error!(%error, "can't read messages");
@@ -122,18 +109,18 @@ impl<S: ServedSuite> Session<S> {
     /// Sends the next part of a message.
     fn deliver_part(&mut self, tx: &mut TxBuf<'_>) {
         let Some(message) = self.feed.queue.front().cloned() else { return };
-        let names = message.sender.len() + message.target.len();
-        let most = self.conn.max_body().saturating_sub(HEAD + names);
-        let end = message.body.len().min(self.feed.offset + most);
-        let part = &message.body[self.feed.offset..end];
-        let Some(deliver) = record(&message, self.feed.offset, part) else {
-            // A name that the protocol doesn't know can't be in the store.
-            tracing::error!(number = message.place.number, "a stored message can't be delivered");
+        let body = message.body();
+        let head = message.encoded().body().len() - body.len();
+        let most = self.conn.max_body().saturating_sub(head);
+        let end = body.len().min(self.feed.offset + most);
+        let (Some(whole), Ok(offset)) = (message.deliver(), u16::try_from(self.feed.offset)) else {
+            tracing::error!(number = message.place.number, "a message can't be delivered");
             self.close(CloseReason::Overloaded, tx);
             return;
         };
-        self.send(&Message::Deliver(deliver), tx);
-        if end == message.body.len() {
+        let part = Opaque(&body[self.feed.offset..end]);
+        self.send(&Wire::Deliver(Deliver { offset, part, ..whole }), tx);
+        if end == body.len() {
             self.feed.offset = 0;
             self.feed.queue.pop_front();
             self.feed.unacknowledged.push_back(message.place.number);
@@ -141,24 +128,6 @@ impl<S: ServedSuite> Session<S> {
             self.feed.offset = end;
         }
     }
-}
-
-fn record<'m>(message: &'m store::Message, offset: usize, part: &'m [u8]) -> Option<Deliver<'m>> {
-    let place = &message.place;
-    Some(Deliver {
-        number: place.number,
-        id: place.id,
-        time: place.time,
-        sender: Username::new(&message.sender)?,
-        target: match place.target {
-            StoredTarget::User(_) => Target::User(Username::new(&message.target)?),
-            StoredTarget::Room(_) => Target::Room(RoomName::new(&message.target)?),
-        },
-        format: message.format,
-        total: u16::try_from(message.body.len()).ok()?,
-        offset: u16::try_from(offset).ok()?,
-        part: Opaque(part),
-    })
 }
 
 #[cfg(test)]

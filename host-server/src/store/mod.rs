@@ -6,6 +6,7 @@
 
 mod filter;
 mod ids;
+mod message;
 mod model;
 mod reader;
 mod rows;
@@ -20,9 +21,10 @@ use sqlx::{
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions},
 };
 
+pub use message::Message;
 pub use model::{
-    Account, AccountId, Board, ById, Change, Claim, Credentials, Device, DeviceId, Member, Message,
-    MessageId, Place, Room, RoomId, Sent, Snapshot, Target,
+    Account, AccountId, Board, ById, Change, Claim, Credentials, Device, DeviceId, Member, MessageId, Place,
+    Room, RoomId, Sent, Snapshot, Target,
 };
 pub use reader::Reader;
 pub use writer::{Batch, NotCommitted, Writer};

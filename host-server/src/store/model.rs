@@ -95,21 +95,6 @@ pub struct Place {
     pub target: Target,
 }
 
-/// A whole message with the names that its readers see. Its bytes are shared by all sessions.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Message {
-    /// Number, sender, target.
-    pub place: Place,
-    /// The sender's username.
-    pub sender: Arc<str>,
-    /// The target's name.
-    pub target: Arc<str>,
-    /// What the body is.
-    pub format: u8,
-    /// 1 to 15,360 bytes.
-    pub body: Box<[u8]>,
-}
-
 /// The answer that an id got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sent {

@@ -1,6 +1,6 @@
 //! Reads beside the writer.
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
 use smol::stream::StreamExt as _;
 use sordino_core::config::OPERATOR;
@@ -38,8 +38,7 @@ impl Reader {
     pub async fn messages(&self, numbers: &[u64]) -> sqlx::Result<Vec<Arc<Message>>> {
         let numbers = serde_json::to_string(numbers).expect("numbers are JSON");
         let rows = sqlx::query(MESSAGE).bind(numbers).fetch_all(&self.pool).await?;
-        let mut names = Names::default();
-        rows.iter().map(|row| message(row, &mut names).map(Arc::new)).collect()
+        rows.iter().map(|row| message(row).map(Arc::new)).collect()
     }
 
     /// An account's password hash in PHC form; none if there is no such account.
@@ -131,21 +130,6 @@ impl Reader {
     }
 }
 
-/// Rows of one page mostly repeat a few names: they are shared.
-#[derive(Default)]
-struct Names(HashMap<String, Arc<str>>);
-
-impl Names {
-    fn get(&mut self, name: &str) -> Arc<str> {
-        if let Some(known) = self.0.get(name) {
-            return Arc::clone(known);
-        }
-        let shared: Arc<str> = Arc::from(name);
-        self.0.insert(name.to_owned(), Arc::clone(&shared));
-        shared
-    }
-}
-
 async fn last_row(db: &SqlitePool, table: &str) -> sqlx::Result<i64> {
     Ok(sqlx::query_scalar("SELECT seq FROM sqlite_sequence WHERE name = ?")
         .bind(table)
@@ -154,13 +138,11 @@ async fn last_row(db: &SqlitePool, table: &str) -> sqlx::Result<i64> {
         .unwrap_or(0))
 }
 
-fn message(row: &SqliteRow, names: &mut Names) -> sqlx::Result<Message> {
-    Ok(Message {
-        place: place(row)?,
-        sender: names.get(row.try_get("sender_name")?),
-        target: names.get(row.try_get("target_name")?),
-        format: row.try_get("format")?,
-        body: Box::from(row.try_get::<&[u8], _>("body")?),
+fn message(row: &SqliteRow) -> sqlx::Result<Message> {
+    let place = place(row)?;
+    let (sender, target) = (row.try_get("sender_name")?, row.try_get("target_name")?);
+    Message::new(place, sender, target, row.try_get("format")?, row.try_get("body")?).ok_or_else(|| {
+        sqlx::Error::Decode(format!("message {} is not one of the protocol's", place.number).into())
     })
 }
 

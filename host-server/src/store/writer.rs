@@ -270,7 +270,7 @@ fn write_messages(db: &Connection, messages: &[Arc<Message>]) -> Result<()> {
             account,
             room,
             Integer(message.format.into()),
-            Blob(&message.body),
+            Blob(message.body()),
         ]
     })
 }

@@ -172,5 +172,5 @@ impl Person<'_> {
 }
 
 pub fn text(message: &Message) -> String {
-    String::from_utf8(message.body.to_vec()).unwrap()
+    String::from_utf8(message.body().to_vec()).unwrap()
 }
