@@ -9,7 +9,7 @@ use sordino_core::identity::ServedSuite;
 use sordino_core::record::{Direction, Inbound, Outbound};
 use sordino_core::{Accept, Acceptor, Client, Conn, Io, RxBuf, Server, Suite, Suite1, Suite2, TxBuf};
 use sordino_server::config::Limits;
-use sordino_server::hub::{Attached, Outlet, Promised, Recipient, Signal, State, Submission, Wakes};
+use sordino_server::hub::{Attached, Outlet, Recipient, Signal, State, Submission, Wakes};
 use sordino_server::store::{Account, AccountId, Device, DeviceId, Member, Room, RoomId, Snapshot};
 use sordino_tests::pair::setup::{Seeded, Setup};
 
@@ -191,7 +191,7 @@ fn route_one(state: &mut State, people: &[(Attached, Arc<Outlet>)], number: u64)
         format: 0,
         body: vec![b'x'; 256].into(),
     };
-    let mut promised = Promised::default();
+    let mut promised = state.promise(1);
     let draft = state.accept(&submission, NOW, &mut promised).expect("a draft");
     assert_eq!(draft.message.place.number, number);
     let mut wakes = Wakes::default();

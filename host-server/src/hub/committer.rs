@@ -354,7 +354,7 @@ impl Committer {
     fn decide(&self, submissions: &[Submission], mut known: HashMap<(DeviceId, MessageId), Sent>) -> Decided {
         let state = self.hub.state();
         let now = (self.now)();
-        let mut decided = Decided::default();
+        let mut decided = Decided { promised: state.promise(submissions.len()), ..Decided::default() };
         for submission in submissions {
             let key = (submission.device, submission.id);
             if let Some(sent) = known.get(&key) {

@@ -221,6 +221,16 @@ impl Directory {
         readers
     }
 
+    /// The devices of a room's members.
+    #[must_use]
+    pub fn in_room(&self, room: RoomId) -> Vec<DeviceId> {
+        let mut devices = Vec::new();
+        for member in self.rooms.get(&room).into_iter().flat_map(|room| room.members.values()) {
+            self.add_devices(member.account, &mut devices);
+        }
+        devices
+    }
+
     fn add_devices(&self, account: AccountId, to: &mut Vec<DeviceId>) {
         if let Some(person) = self.people.get(&account) {
             to.extend_from_slice(&person.devices);

@@ -54,6 +54,12 @@ impl Mailboxes {
         self.pending(device) + coming < self.capacity
     }
 
+    /// Whether every list takes so many messages: none has more than there are.
+    #[must_use]
+    pub fn has_room_for(&self, coming: usize) -> bool {
+        self.waiting.len() + coming <= self.capacity
+    }
+
     /// How many messages wait for a device.
     #[must_use]
     pub fn pending(&self, device: DeviceId) -> usize {

@@ -64,11 +64,18 @@ pub struct Draft {
     pub origin: ConnectionId,
 }
 
-/// What a batch has promised so far.
+/// What a batch has promised so far. Between its first decision and its last nothing else changes but acknowledgements.
 #[derive(Debug, Default)]
 pub struct Promised {
     numbers: u64,
+    /// No list can get full: so much is free in each.
+    roomy: bool,
+    /// How many messages come to a device, unless there is room anyway.
     coming: ById<DeviceId, usize>,
+    /// Everybody in the rooms that get some.
+    rooms: ById<RoomId, Vec<DeviceId>>,
+    /// Devices that get some otherwise.
+    others: Vec<DeviceId>,
 }
 
 /// A connection that has logged in.
@@ -126,6 +133,20 @@ struct Unsaved {
     announced: bool,
 }
 
+impl Promised {
+    fn count(&mut self, target: Target, takers: &[DeviceId]) {
+        self.numbers += 1;
+        if matches!(target, Target::User(_)) {
+            self.others.extend(takers);
+        }
+        if !self.roomy {
+            for device in takers {
+                *self.coming.entry(*device).or_default() += 1;
+            }
+        }
+    }
+}
+
 impl State {
     /// What follows from the disk.
     #[must_use]
@@ -167,6 +188,12 @@ impl State {
 
     // ---- messages ----
 
+    /// The beginning of a batch of so many messages at most.
+    #[must_use]
+    pub fn promise(&self, messages: usize) -> Promised {
+        Promised { roomy: self.mailboxes.has_room_for(messages), ..Promised::default() }
+    }
+
     /// Whether a message can be accepted, and under what number. `now` is in Unix milliseconds.
     ///
     /// # Errors
@@ -182,22 +209,29 @@ impl State {
             device: submission.device,
             target,
         };
-        let is_full = |device: &mut DeviceId| {
-            !self.mailboxes.has_room(*device, promised.coming.get(device).copied().unwrap_or(0))
-        };
-        let mut takers = self.directory.readers(&place);
-        let missers: Vec<_> = takers.extract_if(.., is_full).collect();
+        let mut takers = self.readers(&place, &mut promised.rooms);
+        let mut missers = Vec::new();
+        if !promised.roomy {
+            let is_full = |device: &mut DeviceId| {
+                !self.mailboxes.has_room(*device, promised.coming.get(device).copied().unwrap_or(0))
+            };
+            missers.extend(takers.extract_if(.., is_full));
+        }
         if !self.reaches_somebody(&place, &takers) {
             return Err(Code::MailboxFull);
         }
         let message =
             Message::new(place, &sender.account.name, target_name, submission.format, &submission.body)
                 .ok_or(Code::NotAllowed)?;
-        for device in &takers {
-            *promised.coming.entry(*device).or_default() += 1;
-        }
-        promised.numbers += 1;
+        promised.count(target, &takers);
         Ok(Draft { message: Arc::new(message), takers, missers, origin: submission.origin })
+    }
+
+    /// The devices that need a new message. Those of a room are looked up once for a batch.
+    fn readers(&self, place: &Place, rooms: &mut ById<RoomId, Vec<DeviceId>>) -> Vec<DeviceId> {
+        let Target::Room(room) = place.target else { return self.directory.readers(place) };
+        let everybody = rooms.entry(room).or_insert_with(|| self.directory.in_room(room));
+        everybody.iter().copied().filter(|device| *device != place.device).collect()
     }
 
     fn resolve(&self, submission: &Submission) -> Result<(Target, &str), Code> {
@@ -247,7 +281,8 @@ impl State {
 
     /// All of a batch is published: each of its receivers hears once that there is more.
     pub fn call(&self, promised: &Promised, wakes: &mut Wakes) {
-        for receiver in promised.coming.keys().filter_map(|device| self.presence.receiver(*device)) {
+        let devices = promised.rooms.values().flatten().chain(&promised.others);
+        for receiver in devices.filter_map(|device| self.presence.receiver(*device)) {
             wakes.mail(&receiver.outlet);
         }
     }
