@@ -3,7 +3,7 @@
 //! thread while the disk works.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, hash_map::Entry},
     sync::Arc,
     thread,
     time::{Duration, Instant},
@@ -123,7 +123,7 @@ impl Committer {
     pub async fn run(mut self) -> rusqlite::Result<()> {
         let mut open = true;
         while open {
-            let mut batch = Vec::new();
+            let mut batch = Vec::with_capacity(self.lately);
             open = self.gather(&mut batch).await;
             self.lately = (self.lately / 2).max(batch.len());
             self.process(batch);
@@ -223,7 +223,7 @@ impl Committer {
 
     /// Runs of messages are committed together, everything else by itself, all in the order of arrival.
     fn process(&mut self, batch: Vec<Request>) {
-        let mut run = Vec::new();
+        let mut run = Vec::with_capacity(batch.len());
         for request in batch {
             match request {
                 Request::Submit(submission) => run.push(submission),
@@ -325,7 +325,7 @@ impl Committer {
         }
         // Hardly any id comes twice. If one does, writing it fails, or it would be refused now, as it wasn't before:
         // only then are the earlier answers looked up.
-        let mut decided = self.decide(&submissions, HashMap::new());
+        let mut decided = self.decide(&submissions, HashMap::with_capacity(submissions.len()));
         let mut written = Err(NotCommitted::Repeated);
         if decided.refused.is_empty() {
             written = self.write(&decided.batch);
@@ -354,18 +354,20 @@ impl Committer {
     fn decide(&self, submissions: &[Submission], mut known: HashMap<(DeviceId, MessageId), Sent>) -> Decided {
         let state = self.hub.state();
         let now = (self.now)();
-        let mut decided = Decided { promised: state.promise(submissions.len()), ..Decided::default() };
+        let mut decided = Decided::new(state.promise(submissions.len()), submissions.len());
         for submission in submissions {
-            let key = (submission.device, submission.id);
-            if let Some(sent) = known.get(&key) {
-                decided.repeated.push((submission.origin, *sent));
-                continue;
-            }
+            let first = match known.entry((submission.device, submission.id)) {
+                Entry::Occupied(known) => {
+                    decided.repeated.push((submission.origin, *known.get()));
+                    continue;
+                }
+                Entry::Vacant(first) => first,
+            };
             match state.accept(submission, now, &mut decided.promised) {
                 Ok(draft) => {
                     let Place { device, id, number, time, .. } = draft.message.place;
                     let sent = Sent { device, id, number, time, delivered: 0 };
-                    known.insert(key, sent);
+                    first.insert(sent);
                     decided.batch.sent.push(sent);
                     if !draft.takers.is_empty() {
                         decided.batch.messages.push(Arc::clone(&draft.message));
@@ -442,4 +444,14 @@ struct Decided {
     drafts: Vec<Draft>,
     repeated: Vec<(ConnectionId, Sent)>,
     refused: Vec<(ConnectionId, MessageId, Code)>,
+}
+
+impl Decided {
+    /// Nothing yet of so many messages.
+    fn new(promised: Promised, messages: usize) -> Self {
+        let mut decided = Self { promised, drafts: Vec::with_capacity(messages), ..Self::default() };
+        decided.batch.messages.reserve(messages);
+        decided.batch.sent.reserve(messages);
+        decided
+    }
 }

@@ -4,7 +4,10 @@
 //! a message, up to the configured capacity. Everything here follows from the database and is built
 //! again at start by the same rules.
 
-use std::collections::VecDeque;
+use std::collections::{
+    VecDeque,
+    hash_map::{Entry, OccupiedEntry},
+};
 
 use super::presence::ConnectionId;
 use crate::store::{AccountId, ById, DeviceId, Place, RoomId, Target};
@@ -96,8 +99,12 @@ impl Mailboxes {
 
     /// The first numbers above `after` that wait for a device, at most `most`.
     pub fn after(&self, device: DeviceId, after: u64, most: usize) -> impl Iterator<Item = u64> {
-        let list = self.lists.get(&device);
-        let behind = list.map(|list| list.range(list.partition_point(|n| *n <= after)..));
+        let behind = self.lists.get(&device).map(|list| {
+            // Who keeps up is near the end.
+            let near = list.iter().rev().take(most).position(|n| *n <= after);
+            let start = near.map_or_else(|| list.partition_point(|n| *n <= after), |at| list.len() - at);
+            list.range(start..)
+        });
         behind.into_iter().flatten().take(most).copied()
     }
 
@@ -111,14 +118,12 @@ impl Mailboxes {
             self.lists.remove(&device);
         }
         for number in taken {
-            if let Some(message) = self.waiting.get_mut(&number)
-                && !message.delivered
-                && reaches(&message.place, account)
-            {
-                message.delivered = true;
-                released.delivered.push(*message);
+            let Entry::Occupied(mut message) = self.waiting.entry(number) else { continue };
+            if !message.get().delivered && reaches(&message.get().place, account) {
+                message.get_mut().delivered = true;
+                released.delivered.push(*message.get());
             }
-            self.release(number, &mut released.forgotten);
+            release(message, &mut released.forgotten);
         }
         released
     }
@@ -183,14 +188,18 @@ impl Mailboxes {
         }
     }
 
-    /// One list less needs a message.
     fn release(&mut self, number: u64, forgotten: &mut Vec<u64>) {
-        let Some(message) = self.waiting.get_mut(&number) else { return };
-        message.lists -= 1;
-        if message.lists == 0 {
-            self.waiting.remove(&number);
-            forgotten.push(number);
+        if let Entry::Occupied(message) = self.waiting.entry(number) {
+            release(message, forgotten);
         }
+    }
+}
+
+/// One list less needs a message.
+fn release(mut message: OccupiedEntry<'_, u64, Waiting>, forgotten: &mut Vec<u64>) {
+    message.get_mut().lists -= 1;
+    if message.get().lists == 0 {
+        forgotten.push(message.remove().place.number);
     }
 }
 
@@ -279,6 +288,29 @@ mod tests {
         assert_eq!(after(&boxes, BOB_DESK, 0, 9), [2, 3]);
         assert!(!boxes.place(to(4, Target::Room(ROOM)), &[BOB_PHONE]));
         assert_eq!(boxes.len(), 3);
+    }
+
+    #[test]
+    fn the_next_ones_are_found_near_and_far() {
+        let numbers = [1, 2, 4, 5, 7, 8, 9];
+        let boxes = boxes(9, &numbers, Target::User(BOB));
+        for number in 0..=10 {
+            for most in 0..=8 {
+                let expected: Vec<u64> = numbers.into_iter().filter(|n| *n > number).take(most).collect();
+                assert_eq!(after(&boxes, BOB_PHONE, number, most), expected, "{most} behind {number}");
+            }
+        }
+    }
+
+    #[test]
+    fn there_is_room_for_as_many_as_every_list_takes() {
+        let mut boxes = boxes(4, &[1, 2], Target::User(BOB));
+        boxes.place(to(3, Target::User(ALICE)), &[ALICE_PHONE]);
+        assert!(boxes.has_room_for(1) && !boxes.has_room_for(2), "a list may have all three");
+        boxes.acknowledge(BOB_PHONE, BOB, 2);
+        assert!(!boxes.has_room_for(2), "another list has them yet");
+        boxes.acknowledge(BOB_DESK, BOB, 2);
+        assert!(boxes.has_room_for(3) && !boxes.has_room_for(4));
     }
 
     #[test]
