@@ -1,11 +1,14 @@
 //! Several messages in one record: each is seen by itself, in order, wherever the stream is cut.
 
-use sordino_core::Suite1;
 use sordino_core::error::SendError;
 use sordino_core::identity::ServedSuite;
-use sordino_core::messages::{Accepted, Close, CloseReason, Code, Delivered, Message, Refused};
+use sordino_core::messages::{
+    Accepted, AuthCode, AuthResult, Close, CloseReason, Code, Delivered, Message, Refused,
+};
 use sordino_core::record::bucket_for;
 use sordino_core::suite::tag_len;
+use sordino_core::wire::Overflow;
+use sordino_core::{Encoded, Suite1};
 use sordino_tests::both_suites;
 use sordino_tests::pair::lane::frames;
 use sordino_tests::pair::script::{deliver, send, silent};
@@ -17,6 +20,7 @@ static LONG: [u8; 1024] = [b'x'; 1024];
 both_suites! {
     a_bundle_is_seen_message_by_message_at_every_split
     a_record_takes_what_fits_and_not_a_byte_more
+    what_is_encoded_once_goes_out_like_the_message
 }
 
 fn setup() -> Setup {
@@ -41,6 +45,10 @@ fn bundle<M: Machine>(
     let (machine, end) = (&mut party.machine, &mut party.end);
     let sent = end.with(NOW, |_, io| machine.conn().send_bundle(messages.iter().copied(), io))?;
     Ok((sent, party.take(usize::MAX)))
+}
+
+fn encoded(message: &Message<'_>) -> Encoded<Vec<u8>> {
+    Encoded::new(message, |len| vec![0; len]).unwrap()
 }
 
 fn seen(messages: &[Message<'_>]) -> Vec<Seen> {
@@ -191,4 +199,52 @@ fn without_room_nothing_is_changed() {
     let (_, record) = bundle(&mut pair.server, &messages).unwrap();
     pair.client.feed(&record, NOW);
     assert!(pair.client.log.ends_with(&seen(&messages)), "the sequence went on without a gap");
+}
+
+/// Red if a receiver could tell, or a message is sent over a connection that may not carry it.
+fn what_is_encoded_once_goes_out_like_the_message<S: ServedSuite>() {
+    let (mut one, mut other) = (Memory::default(), Memory::default());
+    let mut plain = Pair::<S>::ready(&mut one, &setup());
+    let mut pair = Pair::<S>::ready(&mut other, &setup());
+    let messages = answers();
+    let once: Vec<_> = messages.iter().map(encoded).collect();
+    assert!(once.iter().zip(&messages).all(|(encoded, message)| encoded.message() == Ok(*message)));
+    let (machine, end) = (&mut pair.server.machine, &mut pair.server.end);
+    let sent = end.with(NOW, |_, io| machine.conn().send_bundle(once.iter(), io)).unwrap();
+    for message in &once {
+        end.with(NOW, |_, io| machine.conn().send(message, io)).unwrap();
+    }
+    let (expected, mut record) = bundle(&mut plain.server, &messages).unwrap();
+    for message in &messages {
+        plain.server.act(Act::Send(*message), NOW);
+    }
+    record.extend(plain.server.take(usize::MAX));
+    assert_eq!((sent, pair.server.take(usize::MAX)), (expected, record));
+}
+
+#[test]
+fn what_is_encoded_once_is_sent_only_where_the_message_may_be() {
+    let mut memory = Memory::default();
+    let mut pair = Pair::<Suite1>::ready(&mut memory, &setup());
+    let close = Message::Close(Close { reason: CloseReason::Bye as u8, received: 0 });
+    let result = Message::AuthResult(AuthResult::refusal(AuthCode::Denied, 0));
+    for forbidden in [close, result, send(b"only clients do that")] {
+        let (allowed, forbidden) = (encoded(&answers()[0]), encoded(&forbidden));
+        let (machine, end) = (&mut pair.server.machine, &mut pair.server.end);
+        let refused = end.with(NOW, |_, io| machine.conn().send(&forbidden, io));
+        assert_eq!(refused, Err(SendError::NotAllowed));
+        let three = [&allowed, &allowed, &forbidden];
+        assert_eq!(end.with(NOW, |_, io| machine.conn().send_bundle(three.into_iter(), io)), Ok(2));
+    }
+}
+
+#[test]
+fn a_message_is_encoded_into_memory_of_its_length() {
+    let [ok, ..] = &answers()[..] else { unreachable!() };
+    for off in [-1, 1] {
+        let other = |len: usize| vec![0; len.checked_add_signed(off).unwrap()];
+        assert_eq!(Encoded::new(ok, other), Err(Overflow), "{off}");
+    }
+    let malformed = Message::Refused(Refused { id: [2; 16], code: Code::Ok, retry_after: 0 });
+    assert_eq!(Encoded::new(&malformed, |len| vec![0; len]), Err(Overflow));
 }

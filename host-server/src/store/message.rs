@@ -66,3 +66,44 @@ impl Message {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{AccountId, DeviceId, RoomId};
+
+    const IN_ROOM: Target = Target::Room(RoomId(3));
+    const TO_USER: Target = Target::User(AccountId(2));
+
+    fn message(target: Target, names: [&str; 2], body: &[u8]) -> Option<Message> {
+        let place =
+            Place { number: 7, id: [9; 16], time: 8, sender: AccountId(1), device: DeviceId(1), target };
+        Message::new(place, names[0], names[1], 5, body)
+    }
+
+    #[test]
+    fn readers_get_all_of_it() {
+        for (target, to) in [
+            (IN_ROOM, To::Room(RoomName::new("lobby").unwrap())),
+            (TO_USER, To::User(Username::new("lobby").unwrap())),
+        ] {
+            let message = message(target, ["alice", "lobby"], b"hello").unwrap();
+            assert_eq!(message.body(), b"hello");
+            let deliver = message.deliver().unwrap();
+            assert_eq!((deliver.number, deliver.id, deliver.time, deliver.format), (7, [9; 16], 8, 5));
+            assert_eq!((deliver.sender.as_str(), deliver.target), ("alice", to));
+            assert_eq!((deliver.total, deliver.offset, deliver.part), (5, 0, Opaque(b"hello")));
+        }
+    }
+
+    #[test]
+    fn what_could_not_be_delivered_is_no_message() {
+        assert!(message(IN_ROOM, ["alice", "lobby"], &[0; 15_360]).is_some());
+        assert!(message(IN_ROOM, ["alice", "lobby"], &[0; 15_361]).is_none());
+        assert!(message(IN_ROOM, ["alice", "lobby"], &[]).is_none());
+        for names in [["Alice", "lobby"], ["alice", "The Lobby"], ["", "lobby"], ["alice", ""]] {
+            assert!(message(IN_ROOM, names, b"hello").is_none(), "{names:?}");
+            assert!(message(TO_USER, names, b"hello").is_none(), "{names:?}");
+        }
+    }
+}
