@@ -77,7 +77,7 @@ impl Ids {
 
     /// Whether it is time for [`tidy`](Self::tidy).
     pub fn are_untidy(&self) -> bool {
-        self.is_full() || self.runs.have_work()
+        self.is_full() || self.runs.have_work() || self.filter.is_to_grow()
     }
 
     /// Brings those in memory into the index, or else does a step of what keeps the index small, within a transaction.
@@ -96,11 +96,8 @@ impl Ids {
         self.runs = runs;
         if self.is_full() {
             self.recent.clear();
-            if self.filter.is_full() {
-                self.filter = Filter::load(db)?;
-            }
         }
-        Ok(())
+        self.filter.grow(db)
     }
 }
 
