@@ -302,7 +302,10 @@ impl State {
             for number in self.mailboxes.after(connected.device, after, most) {
                 match self.recent.get(number) {
                     Some(message) => next.ready.push(message),
-                    None => next.stored.push(number),
+                    None => {
+                        debug_assert!(next.ready.is_empty(), "only the oldest leave `recent`");
+                        next.stored.push(number);
+                    }
                 }
             }
         }
