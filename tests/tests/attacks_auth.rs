@@ -1,6 +1,7 @@
 //! Attack 14, as far as the protocol goes: a login tells the wire nothing by its size, and can't be tried for ever. That
 //! unknown user and wrong password cost the same work is for the tests of the server.
 
+use sordino_core::error::SendError;
 use sordino_core::event::{Answer, Closed};
 use sordino_core::identity::ServedSuite;
 use sordino_core::messages::{Auth, AuthCode, AuthMethod, AuthResult, CloseReason, Message};
@@ -17,6 +18,7 @@ both_suites! {
     attack_14_one_size_for_every_result
     attack_14_three_refusals_and_no_more
     attack_14_logins_are_answered_one_by_one
+    a_result_answers_a_login_and_is_no_message
 }
 
 const LONGEST: Auth<'static> = Auth {
@@ -152,4 +154,16 @@ fn attack_14_logins_are_answered_one_by_one<S: ServedSuite>() {
     }
     assert_eq!(logins(&pair.server.log), 3);
     assert_eq!(pair.server.outcome, Some(Ok(Closed::Here(CloseReason::AuthFailed))));
+}
+
+/// Red if a server could send the result of a login by the way that counts no refusals.
+fn a_result_answers_a_login_and_is_no_message<S: ServedSuite>() {
+    let mut memory = Memory::default();
+    let mut pair = undecided::<S>(&mut memory, PASSWORD_AUTH);
+    for result in [DENIED, WELCOME] {
+        let (machine, end) = (&mut pair.server.machine, &mut pair.server.end);
+        let sent = end.with(pair.now, |_, io| machine.conn().send(&Message::AuthResult(result), io));
+        assert_eq!(sent, Err(SendError::NotAllowed));
+        assert!(end.tx.pending().is_empty());
+    }
 }
