@@ -39,6 +39,8 @@ const SEVERAL: usize = 2;
 /// While so many messages come and so many deliveries go, a single message in each wait is worth the next: deliveries to
 /// a connection that are written together cost a fraction.
 const CROWD: (usize, usize) = (4, 128);
+/// In a crowd, so many that came together are mostly all, and whether more follow shows sooner.
+const BURST: usize = 4;
 /// Acknowledgements alone aren't urgent: lost ones are only given again. Their senders are told when they are durable,
 /// so that each hears of many at once.
 const UNSAVED: Duration = Duration::from_millis(100);
@@ -159,14 +161,16 @@ impl Committer {
             return true;
         }
         let several = if crowded { 1 } else { SEVERAL };
+        let mut came = batch.len();
         // To wait for each of them would cost a switch of threads for each.
         for _ in 0..WAITS {
             let before = batch.len();
-            thread::sleep(GATHER);
+            thread::sleep(if crowded && came >= BURST { GATHER / 4 } else { GATHER });
             if !self.take_all(batch) {
                 return false;
             }
-            if batch.len() < before + several || batch.len() >= WORTH {
+            came = batch.len() - before;
+            if came < several || batch.len() >= WORTH {
                 break;
             }
         }
