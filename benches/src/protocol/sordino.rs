@@ -23,7 +23,7 @@ use super::{Goal, Protocol, Seen, Whom, number};
 const WINDOW: u16 = 256;
 /// As the `sordino` command does it: an acknowledgement covers what came since the last one, which is so long ago, or
 /// so many deliveries.
-const PAUSE: Duration = Duration::from_millis(50);
+const PAUSE: Duration = Duration::from_millis(200);
 const MANY: usize = WINDOW as usize / 2;
 /// What one read brings, and what was left of the one before.
 const SCRATCH: usize = 256 * 1024;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::WINDOW;
 
 /// From one to the next, unless many deliveries wait.
-const PAUSE: Duration = Duration::from_millis(50);
+const PAUSE: Duration = Duration::from_millis(200);
 /// So many deliveries wait for nothing: the server goes on with the other half of the window meanwhile.
 const MANY: usize = WINDOW as usize / 2;
 
