@@ -165,7 +165,8 @@ impl Committer {
         // To wait for each of them would cost a switch of threads for each.
         for _ in 0..WAITS {
             let before = batch.len();
-            thread::sleep(if crowded && came >= BURST { GATHER / 4 } else { GATHER });
+            let burst = crowded && self.lately < WORTH && came >= BURST;
+            thread::sleep(if burst { GATHER / 4 } else { GATHER });
             if !self.take_all(batch) {
                 return false;
             }
