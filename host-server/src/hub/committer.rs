@@ -20,6 +20,7 @@ use super::{
     Hub, Now,
     decaying::Decaying,
     outlet::{Outgoing, Wakes},
+    patience::Patience,
     presence::ConnectionId,
     state::{Draft, Promised, Submission},
 };
@@ -27,20 +28,9 @@ use crate::store::{AccountId, Batch, Change, DeviceId, MessageId, NotCommitted, 
 
 /// Requests that are committed together at most.
 const BATCH: usize = 512;
-/// From this batch size on, many are sending: the next batches wait a little for more of them, which costs
-/// each little and saves the disk much.
-const BUSY: usize = 4;
-const GATHER: Duration = Duration::from_millis(1);
-/// A batch of this size is worth its sync. A smaller one waits again, at most so many times, as long as each time brings
-/// several: who sends one in a millisecond wants an answer.
-const WORTH: usize = 32;
-const WAITS: usize = 8;
-const SEVERAL: usize = 2;
 /// While so many messages come and so many deliveries go, a single message in each wait is worth the next: deliveries to
 /// a connection that are written together cost a fraction.
 const CROWD: (usize, usize) = (4, 128);
-/// In a crowd, so many that came together are mostly all, and whether more follow shows sooner.
-const BURST: usize = 4;
 /// Acknowledgements alone aren't urgent: lost ones are only given again. Their senders are told when they are durable,
 /// so that each hears of many at once.
 const UNSAVED: Duration = Duration::from_millis(100);
@@ -156,24 +146,16 @@ impl Committer {
                 None => return true,
             }
         }
-        let crowded = self.is_crowded();
-        if !crowded && self.lately < BUSY {
-            return true;
-        }
-        let several = if crowded { 1 } else { SEVERAL };
+        let mut patience = Patience::new(self.lately, self.is_crowded());
         let mut came = batch.len();
         // To wait for each of them would cost a switch of threads for each.
-        for _ in 0..WAITS {
+        while let Some(wait) = patience.wait(came, batch.len()) {
             let before = batch.len();
-            let burst = crowded && self.lately < WORTH && came >= BURST;
-            thread::sleep(if burst { GATHER / 4 } else { GATHER });
+            thread::sleep(wait);
             if !self.take_all(batch) {
                 return false;
             }
             came = batch.len() - before;
-            if came < several || batch.len() >= WORTH {
-                break;
-            }
         }
         true
     }

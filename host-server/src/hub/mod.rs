@@ -19,6 +19,7 @@ mod directory;
 mod lists;
 mod mailbox;
 mod outlet;
+mod patience;
 mod presence;
 mod recent;
 mod state;
