@@ -46,10 +46,15 @@ fn receivers_are_told_that_there_is_more() {
         [&bob, &carol].into_iter().for_each(|device| bench.hub.receive(device.attached.id));
         let told = || [&bob, &carol].map(|device| device.signals().iter().any(|s| matches!(s, Signal::Mail)));
         assert_eq!(told(), [true, true], "whoever begins to receive");
-        for (number, text) in (1..).zip(["one", "two"]) {
-            alice.send("@bob", id(number), text).await.unwrap();
+        for device in [&alice, &carol] {
+            device.room("club", RoomChange::Join).await;
+        }
+        for (number, to, expected) in
+            [(1, "@bob", [true, false]), (2, "@bob", [true, false]), (3, "#club", [false, true])]
+        {
+            alice.send(to, id(number), "text").await.unwrap();
             bench.hub.flush().await;
-            assert_eq!(told(), [true, false], "{text}");
+            assert_eq!(told(), expected, "{number}");
         }
         bench.close().await;
     });

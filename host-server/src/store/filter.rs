@@ -10,10 +10,9 @@ use super::{DeviceId, MessageId, writer::unsigned};
 /// Of fresh ids, those that are looked for in vain, as long as there are no more than [`MOST`]: each takes some 20 µs.
 const FALSE_POSITIVES: f64 = 0.001;
 /// Room at first: 115 KiB.
-const LEAST: u64 = 1 << 16;
+pub(super) const LEAST: u64 = 1 << 16;
 /// Room at most: 14.4 MiB. With twice as many ids, one in seventeen is looked for in vain.
 const MOST: u64 = 1 << 23;
-
 /// Ids that are read in one step when another filter is made, which takes messages no longer, some 2 ms.
 const STEP: usize = 8192;
 
@@ -38,7 +37,7 @@ struct Bits {
 #[derive(Debug)]
 struct Next {
     bits: Bits,
-    /// Up to this number, ids were read. Behind it there may be some that were added.
+    /// Up to this number, ids were read.
     read: u64,
 }
 
@@ -55,12 +54,9 @@ impl Filter {
         self.bits.bloom.contains(&(device, *id))
     }
 
-    /// Takes an id in.
+    /// Takes an id in that the database has: the next filter reads it there.
     pub fn add(&mut self, device: DeviceId, id: &MessageId) {
         self.bits.add(device, id);
-        if let Some(next) = &mut self.next {
-            next.bits.add(device, id);
-        }
     }
 
     /// Whether [`grow`](Self::grow) has something to do.

@@ -104,7 +104,7 @@ impl Ids {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::runs::tests::database;
+    use crate::store::{filter::LEAST, runs::tests::database};
 
     #[test]
     fn any_number_of_ids_is_read_in_bounded_rounds() {
@@ -128,5 +128,26 @@ mod tests {
             let sent = ids.sent(&db, DeviceId(1), &id).unwrap();
             assert_eq!(sent.map(|sent| sent.number), Some(number));
         }
+    }
+
+    #[test]
+    fn tidying_goes_on_until_the_filter_has_grown() {
+        let db = database();
+        db.execute_batch("BEGIN").unwrap();
+        let mut ids = Ids::load(&db).unwrap();
+        let mut insert = db.prepare("INSERT INTO sent VALUES (?, 1, ?, 0, 0)").unwrap();
+        for number in 1..=LEAST + 1 {
+            let id = u128::from(number).to_be_bytes();
+            insert.execute((number.cast_signed(), id)).unwrap();
+            ids.add(&[Sent { device: DeviceId(1), id, number, time: 0, delivered: 0 }]);
+            if ids.is_full() {
+                ids.tidied(&db, ids.tidy(&db).unwrap()).unwrap();
+            }
+        }
+        assert!(ids.filter.is_to_grow());
+        while ids.are_untidy() {
+            ids.tidied(&db, ids.tidy(&db).unwrap()).unwrap();
+        }
+        assert!(!ids.filter.is_to_grow());
     }
 }
