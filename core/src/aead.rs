@@ -6,7 +6,10 @@ use crate::config::MAX_TAG;
 use crate::kdf;
 use crate::suite::{Suite, tag_len};
 use aes::cipher::block_padding::{Padding, Pkcs7};
-use aes::cipher::{Array, BlockCipherEncrypt, BlockModeDecrypt, BlockModeEncrypt, InnerIvInit, consts::U16};
+use aes::cipher::{
+    Array, BlockCipherEncBackend, BlockCipherEncClosure, BlockCipherEncrypt, BlockModeDecrypt, BlockSizeUser,
+    InnerIvInit, consts::U16,
+};
 use hmac::Mac;
 
 /// An AES block.
@@ -14,7 +17,7 @@ const BLOCK: usize = 16;
 /// What is encrypted in turn with the MAC: not more than a block of a hash.
 const STRETCH: usize = 64;
 
-type Iv = Array<u8, U16>;
+type Block = Array<u8, U16>;
 
 /// Opening failed: wrong tag, length or padding. One error on purpose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,13 +94,14 @@ impl<S: Suite> Sealer<S> {
         absorb::<S>(&mut mac, iv);
         // In turns: each waits for results of its own, and a processor that finds both in sight does them at once. The
         // MAC gets whole blocks of its hash, which it takes where they stand.
-        let mut cipher = cbc::Encryptor::<&S::Enc>::inner_iv_init(&self.cipher, &Iv::from(*iv));
+        let mut chain = Block::from(*iv);
         let block = hash_block::<S>();
         let head = aad.len().saturating_add(BLOCK).checked_rem(block)?;
         let (mut hashed, mut end) = (0, block.checked_sub(head)?);
         for start in (0..padded).step_by(STRETCH) {
             let stretch = ciphertext.get_mut(start..start.saturating_add(STRETCH).min(padded))?;
-            cipher.encrypt_blocks(Array::<u8, U16>::slice_as_chunks_mut(stretch).0);
+            let blocks = Block::slice_as_chunks_mut(stretch).0;
+            self.cipher.encrypt_with_backend(Chained { chain: &mut chain, blocks });
             if end <= start {
                 absorb::<S>(&mut mac, ciphertext.get(hashed..end)?);
                 (hashed, end) = (end, end.saturating_add(block));
@@ -107,6 +111,30 @@ impl<S: Suite> Sealer<S> {
         absorb::<S>(&mut mac, &bits(aad));
         tag.copy_from_slice(mac.finalize().into_bytes().get(..tag_len::<S>())?);
         Some(total)
+    }
+}
+
+/// CBC's encryption (NIST SP 800-38A section 6.2) of the next blocks. `cbc::Encryptor` has the chain in memory, where
+/// each block waits for the one before to be written and read back: a fifth of the time. Here it is in a register.
+struct Chained<'a> {
+    chain: &'a mut Block,
+    blocks: &'a mut [Block],
+}
+
+impl BlockSizeUser for Chained<'_> {
+    type BlockSize = U16;
+}
+
+impl BlockCipherEncClosure for Chained<'_> {
+    #[inline(always)]
+    fn call<B: BlockCipherEncBackend<BlockSize = U16>>(self, backend: &B) {
+        let mut chain = *self.chain;
+        for block in self.blocks {
+            chain.iter_mut().zip(block.iter()).for_each(|(chained, plain)| *chained ^= plain);
+            backend.encrypt_block((&mut chain).into());
+            *block = chain;
+        }
+        *self.chain = chain;
     }
 }
 
@@ -155,8 +183,8 @@ impl<S: Suite> Opener<S> {
         }
         // The tag has its full length here: `split_at` above saw to it.
         mac.verify_truncated_left(tag).map_err(|_| OpenError)?;
-        let (blocks, rest) = Array::<u8, U16>::slice_as_chunks_mut(ciphertext);
-        cbc::Decryptor::<&S::Dec>::inner_iv_init(&self.cipher, &Iv::from(*iv)).decrypt_blocks(blocks);
+        let (blocks, rest) = Block::slice_as_chunks_mut(ciphertext);
+        cbc::Decryptor::<&S::Dec>::inner_iv_init(&self.cipher, &Block::from(*iv)).decrypt_blocks(blocks);
         // `decrypt_padded` would keep a panic in firmware.
         let last = blocks.last().filter(|_| rest.is_empty()).ok_or(OpenError)?;
         let tail = Pkcs7::unpad(last).map_err(|_| OpenError)?.len();
@@ -183,11 +211,8 @@ fn bits(aad: &[u8]) -> [u8; 8] {
 }
 
 /// IV = AES(IV key, n): unpredictable and unique without randomness.
-fn counter_iv<C: BlockCipherEncrypt + aes::cipher::BlockSizeUser<BlockSize = U16>>(
-    cipher: &C,
-    n: u64,
-) -> [u8; BLOCK] {
-    let mut block = Iv::from(u128::from(n).to_be_bytes());
+fn counter_iv<C: BlockCipherEncrypt + BlockSizeUser<BlockSize = U16>>(cipher: &C, n: u64) -> [u8; BLOCK] {
+    let mut block = Block::from(u128::from(n).to_be_bytes());
     cipher.encrypt_block(&mut block);
     block.into()
 }
