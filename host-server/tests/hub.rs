@@ -134,6 +134,27 @@ fn a_repeated_id_of_a_device_gets_the_first_answer() {
     });
 }
 
+#[test]
+fn an_id_stays_known_when_its_readers_are_gone() {
+    let dir = tempdir().unwrap();
+    block_on(async {
+        let bench = Bench::open(dir.path()).await;
+        let (alice, _bob) = (bench.device("alice", 1).await, bench.device("bob", 2).await);
+        let first = alice.send("@bob", id(1), "for nobody").await.unwrap();
+        bench.kill().await;
+
+        let options = SqliteConnectOptions::new().filename(dir.path().join("sordino.db"));
+        let mut other = SqliteConnection::connect_with(&options).await.unwrap();
+        other.execute("DELETE FROM devices WHERE id = 2").await.unwrap();
+        other.close().await.unwrap();
+        let bench = Bench::open(dir.path()).await;
+        bench.hub.flush().await;
+        assert_eq!(bench.reader.count().await.unwrap(), 0);
+        assert_eq!(bench.connect(1).send("@bob", id(1), "again").await, Ok(first));
+        bench.close().await;
+    });
+}
+
 /// Red when an id is lost on its way from memory into the index, when the index is not looked at, and when those that
 /// it doesn't have are not read at the start.
 #[test]
@@ -195,6 +216,7 @@ fn ids_of_an_older_database_are_known() {
         old.execute(
             "INSERT INTO accounts VALUES (1, 'alice', '', NULL, 0, 0), (2, 'bob', '', NULL, 0, 0);
             INSERT INTO devices VALUES (1, 1, zeroblob(32), '', 0, 0, 0);
+            INSERT INTO devices VALUES (2, 2, x'0101010101010101010101010101010101010101010101010101010101010101', '', 0, 0, 0);
             INSERT INTO sent VALUES (1, x'00000000000000070000000000000000', 41, 5, 6);
             INSERT INTO sent VALUES (1, x'00000000000000030000000000000000', 42, 5, 0);
             INSERT INTO messages VALUES (42, x'00000000000000030000000000000000', 5, 1, 1, 2, NULL, 0, x'41')",
@@ -203,12 +225,17 @@ fn ids_of_an_older_database_are_known() {
         .unwrap();
         old.close().await.unwrap();
         let bench = Bench::open(dir.path()).await;
-        let (alice, bob) = (bench.connect(0), bench.device("bob", 2).await);
+        let (alice, mut bob) = (bench.connect(0), bench.connect(1));
         assert_eq!(alice.send("@bob", id(7), "again").await, Ok(41));
         assert!(matches!(alice.event().await, Outgoing::Delivered(of, 6) if of == id(7)));
         assert_eq!(alice.send("@bob", id(3), "again").await, Ok(42));
         assert_eq!(alice.send("@bob", id(1), "new").await, Ok(43));
-        drop(bob);
+        assert_eq!(bob.receive().await, ["A", "new"]);
+        bob.acknowledge();
+        bench.hub.flush().await;
+        alice.signals();
+        assert_eq!(alice.send("@bob", id(3), "again").await, Ok(42));
+        assert!(matches!(alice.event().await, Outgoing::Delivered(of, _) if of == id(3)));
         bench.close().await;
     });
 }
@@ -481,7 +508,7 @@ fn nothing_is_acknowledged_that_the_disk_refused() {
         let options = SqliteConnectOptions::new().filename(dir.path().join("sordino.db"));
         let mut other = SqliteConnection::connect_with(&options).await.unwrap();
         // Messages and what was acknowledged are stored apart.
-        for (name, event) in [("messages", "INSERT ON sent"), ("cursors", "UPDATE ON devices")] {
+        for (name, event) in [("messages", "INSERT ON messages"), ("cursors", "UPDATE ON devices")] {
             let broken =
                 format!("CREATE TRIGGER {name} BEFORE {event} BEGIN SELECT RAISE(ABORT, 'disk full'); END");
             other.execute(AssertSqlSafe(broken)).await.unwrap();

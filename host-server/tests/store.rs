@@ -1,9 +1,11 @@
 //! What the store knows of sent ids: in memory, in their index, and beyond a restart.
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
 use smol::block_on;
-use sordino_server::store::{self, Batch, DeviceId, MessageId, NotCommitted, Sent, Writer};
+use sordino_server::store::{
+    self, AccountId, Batch, DeviceId, Message, MessageId, NotCommitted, Place, Sent, Target, Writer,
+};
 use sqlx::{Connection as _, Executor as _, SqliteConnection, sqlite::SqliteConnectOptions};
 use tempfile::tempdir;
 
@@ -28,11 +30,28 @@ fn id(number: u64) -> MessageId {
     u128::from(number).to_be_bytes()
 }
 
-/// Commits these numbers, a thousand at a time.
+fn message(number: u64) -> Arc<Message> {
+    let Sent { device, id, time, .. } = sent(number);
+    let place = Place { number, id, time, sender: AccountId(1), device, target: Target::User(AccountId(2)) };
+    Arc::new(Message::new(place, "alice", "bob", 0, b"hello").unwrap())
+}
+
+/// Commits these numbers, a thousand at a time. Somebody needs each second of them.
 fn send(writer: &mut Writer, first: u64, last: u64) {
+    send_some(writer, first, last, |number| number % 2 == 0);
+}
+
+/// The same, of which nobody needs any.
+fn send_unneeded(writer: &mut Writer, first: u64, last: u64) {
+    send_some(writer, first, last, |_| false);
+}
+
+fn send_some(writer: &mut Writer, first: u64, last: u64, is_needed: impl Fn(&u64) -> bool) {
     for start in (first..=last).step_by(1000) {
-        let sent = (start..=last.min(start + 999)).map(sent).collect();
-        writer.commit(&Batch { sent, ..Batch::default() }).unwrap();
+        let (needed, not) = (start..=last.min(start + 999)).partition::<Vec<_>, _>(&is_needed);
+        let (messages, sent) =
+            (needed.into_iter().map(message).collect(), not.into_iter().map(sent).collect());
+        writer.commit(&Batch { messages, sent, ..Batch::default() }).unwrap();
         writer.tidy().unwrap();
     }
 }
@@ -51,8 +70,10 @@ fn an_id_is_found_whether_it_is_in_the_index_or_not_and_after_a_restart() {
         let last = MANY + restarts * 10;
         let all: Vec<_> = (1..=last).map(sent).collect();
         assert!(found(&writer, 1, last) == all, "{restarts} restarts");
-        for number in [1, MANY - 1, last] {
+        for number in [1, 2, MANY - 1, MANY, last] {
             let batch = Batch { sent: vec![sent(last + 1), sent(number)], ..Batch::default() };
+            assert!(matches!(writer.commit(&batch), Err(NotCommitted::Repeated)), "{number}");
+            let batch = Batch { messages: vec![message(number)], ..Batch::default() };
             assert!(matches!(writer.commit(&batch), Err(NotCommitted::Repeated)), "{number}");
         }
         send(&mut writer, last + 1, last + 10);
@@ -132,19 +153,39 @@ fn ids_of_a_tree_come_into_runs() {
 fn each_message_keeps_the_time_of_its_own_delivery() {
     let dir = tempdir().unwrap();
     let mut writer = open(dir.path());
-    send(&mut writer, 1, 9);
+    writer.commit(&Batch { messages: (1..=9).map(message).collect(), ..Batch::default() }).unwrap();
     let delivered = vec![(3, 70), (9, 70), (2, 70), (1, 80), (4, 80), (6, 90)];
     writer.commit(&Batch { delivered, ..Batch::default() }).unwrap();
+    let times = |writer: &Writer| found(writer, 1, 9).iter().map(|sent| sent.delivered).collect::<Vec<_>>();
+    assert_eq!(times(&writer), [80, 70, 70, 80, 0, 90, 0, 0, 70]);
+    // Some in the batch in which they are forgotten, some before it, and one never.
+    let (delivered, forget) = (vec![(5, 95)], vec![(5, true), (6, true), (7, false), (8, false), (1, true)]);
+    writer.commit(&Batch { delivered, forget, ..Batch::default() }).unwrap();
+    for _ in 0..2 {
+        assert_eq!(times(&writer), [80, 70, 70, 80, 95, 90, 0, 0, 70]);
+        assert_eq!(found(&writer, 7, 8), [sent(7), sent(8)]);
+        drop(writer);
+        writer = open(dir.path());
+    }
+}
+
+/// The oldest of all is not among what was delivered or isn't needed any more, and gets old while runs are merged.
+#[test]
+fn what_waits_stays_known_however_much_comes_after_it() {
+    let dir = tempdir().unwrap();
+    let mut writer = open(dir.path());
+    writer.commit(&Batch { messages: vec![message(1)], ..Batch::default() }).unwrap();
+    send_unneeded(&mut writer, 2, 2 * MANY);
+    assert_eq!(found(&writer, 1, 1), [sent(1)]);
     drop(writer);
-    let times: Vec<_> = found(&open(dir.path()), 1, 9).iter().map(|sent| sent.delivered).collect();
-    assert_eq!(times, [80, 70, 70, 80, 0, 90, 0, 0, 70]);
+    assert_eq!(found(&open(dir.path()), 1, 1), [sent(1)]);
 }
 
 #[test]
 fn what_is_forgotten_can_be_sent_again() {
     let dir = tempdir().unwrap();
     let mut writer = open(dir.path());
-    send(&mut writer, 1, 1500);
+    send_unneeded(&mut writer, 1, 1500);
     let before = sent(1301).time;
     assert!(writer.forget_sent_before(before).unwrap(), "there is more");
     assert!(!writer.forget_sent_before(before).unwrap());
@@ -162,7 +203,7 @@ fn what_is_forgotten_of_the_index_can_be_sent_again() {
     const FORGOTTEN: u64 = 35_000;
     let dir = tempdir().unwrap();
     let mut writer = open(dir.path());
-    send(&mut writer, 1, MANY);
+    send_unneeded(&mut writer, 1, MANY);
     while writer.forget_sent_before(sent(FORGOTTEN + 1).time).unwrap() {}
     assert!(found(&writer, 1, FORGOTTEN).is_empty());
     assert_eq!(found(&writer, FORGOTTEN + 1, MANY).len() as u64, MANY - FORGOTTEN);

@@ -355,8 +355,9 @@ impl Committer {
                     let Place { device, id, number, time, .. } = draft.message.place;
                     let sent = Sent { device, id, number, time, delivered: 0 };
                     first.insert(sent);
-                    decided.batch.sent.push(sent);
-                    if !draft.takers.is_empty() {
+                    if draft.takers.is_empty() {
+                        decided.batch.sent.push(sent);
+                    } else {
                         decided.batch.messages.push(Arc::clone(&draft.message));
                     }
                     decided.drafts.push(draft);
@@ -438,7 +439,6 @@ impl Decided {
     fn new(promised: Promised, messages: usize) -> Self {
         let mut decided = Self { promised, drafts: Vec::with_capacity(messages), ..Self::default() };
         decided.batch.messages.reserve(messages);
-        decided.batch.sent.reserve(messages);
         decided
     }
 }

@@ -10,7 +10,7 @@ use std::collections::{
 };
 
 use super::presence::ConnectionId;
-use crate::store::{AccountId, ById, DeviceId, Place, RoomId, Target};
+use crate::store::{AccountId, ById, DeviceId, Forgotten, Place, RoomId, Target};
 
 /// Messages for which a list has room at first: when many come, it doesn't grow in small steps each time.
 const FIRST: usize = 16;
@@ -31,7 +31,7 @@ pub struct Waiting {
 #[derive(Debug, Default)]
 pub struct Released {
     /// Messages that nobody needs any more.
-    pub forgotten: Vec<u64>,
+    pub forgotten: Vec<Forgotten>,
     /// Messages that were delivered for the first time.
     pub delivered: Vec<Waiting>,
 }
@@ -129,7 +129,7 @@ impl Mailboxes {
     }
 
     /// `devices` of `account` no longer read a room; copies of what the account sent there stay.
-    pub fn leave(&mut self, devices: &[DeviceId], account: AccountId, room: RoomId) -> Vec<u64> {
+    pub fn leave(&mut self, devices: &[DeviceId], account: AccountId, room: RoomId) -> Vec<Forgotten> {
         let leaves = |place: &Place| place.target == Target::Room(room) && place.sender != account;
         let mut forgotten = Vec::new();
         for device in devices {
@@ -139,7 +139,7 @@ impl Mailboxes {
     }
 
     /// A device is no longer bound.
-    pub fn remove_device(&mut self, device: DeviceId) -> Vec<u64> {
+    pub fn remove_device(&mut self, device: DeviceId) -> Vec<Forgotten> {
         let mut forgotten = Vec::new();
         for number in self.lists.remove(&device).unwrap_or_default() {
             self.release(number, &mut forgotten);
@@ -148,13 +148,13 @@ impl Mailboxes {
     }
 
     /// A room doesn't exist any more, nor what was said in it.
-    pub fn remove_room(&mut self, room: RoomId) -> Vec<u64> {
+    pub fn remove_room(&mut self, room: RoomId) -> Vec<Forgotten> {
         let gone = |place: &Place| place.target == Target::Room(room);
         self.forget_where(gone)
     }
 
     /// Drops messages that were accepted before `time` (Unix milliseconds).
-    pub fn expire(&mut self, time: u64) -> Vec<u64> {
+    pub fn expire(&mut self, time: u64) -> Vec<Forgotten> {
         self.forget_where(|place| place.time < time)
     }
 
@@ -163,7 +163,7 @@ impl Mailboxes {
         self.waiting.get_mut(&number)
     }
 
-    fn forget_where(&mut self, gone: impl Fn(&Place) -> bool) -> Vec<u64> {
+    fn forget_where(&mut self, gone: impl Fn(&Place) -> bool) -> Vec<Forgotten> {
         let mut forgotten = Vec::new();
         if self.waiting.values().any(|m| gone(&m.place)) {
             for device in self.lists.keys().copied().collect::<Vec<_>>() {
@@ -173,7 +173,12 @@ impl Mailboxes {
         forgotten
     }
 
-    fn drop_where(&mut self, device: DeviceId, gone: impl Fn(&Place) -> bool, forgotten: &mut Vec<u64>) {
+    fn drop_where(
+        &mut self,
+        device: DeviceId,
+        gone: impl Fn(&Place) -> bool,
+        forgotten: &mut Vec<Forgotten>,
+    ) {
         let Some(list) = self.lists.get_mut(&device) else { return };
         let waiting = &self.waiting;
         let is_gone = |number: &u64| waiting.get(number).is_none_or(|m| gone(&m.place));
@@ -188,7 +193,7 @@ impl Mailboxes {
         }
     }
 
-    fn release(&mut self, number: u64, forgotten: &mut Vec<u64>) {
+    fn release(&mut self, number: u64, forgotten: &mut Vec<Forgotten>) {
         if let Entry::Occupied(message) = self.waiting.entry(number) {
             release(message, forgotten);
         }
@@ -196,10 +201,11 @@ impl Mailboxes {
 }
 
 /// One list less needs a message.
-fn release(mut message: OccupiedEntry<'_, u64, Waiting>, forgotten: &mut Vec<u64>) {
+fn release(mut message: OccupiedEntry<'_, u64, Waiting>, forgotten: &mut Vec<Forgotten>) {
     message.get_mut().lists -= 1;
     if message.get().lists == 0 {
-        forgotten.push(message.remove().place.number);
+        let Waiting { place, delivered, .. } = message.remove();
+        forgotten.push((place.number, delivered));
     }
 }
 
@@ -255,7 +261,7 @@ mod tests {
         assert!(first.forgotten.is_empty());
         assert_eq!(first.delivered.iter().map(|m| m.place.number).collect::<Vec<_>>(), [1, 2]);
         let second = boxes.acknowledge(BOB_DESK, BOB, 4);
-        assert_eq!(second.forgotten, [1, 2]);
+        assert_eq!(second.forgotten, [(1, true), (2, true)]);
         assert_eq!(second.delivered.len(), 1, "1 and 2 were delivered before");
         assert_eq!(boxes.len(), 1);
     }
@@ -320,10 +326,10 @@ mod tests {
         let mut own = to(3, Target::Room(ROOM));
         own.place.sender = BOB;
         boxes.place(own, &[BOB_PHONE]);
-        assert_eq!(boxes.leave(&[BOB_PHONE, BOB_DESK], BOB, ROOM), [1]);
+        assert_eq!(boxes.leave(&[BOB_PHONE, BOB_DESK], BOB, ROOM), [(1, false)]);
         assert_eq!(after(&boxes, BOB_PHONE, 0, 9), [2, 3]);
-        assert_eq!(boxes.remove_room(ROOM), [3]);
-        assert_eq!(boxes.remove_device(BOB_PHONE), [2]);
+        assert_eq!(boxes.remove_room(ROOM), [(3, false)]);
+        assert_eq!(boxes.remove_device(BOB_PHONE), [(2, false)]);
         assert!(boxes.is_empty());
     }
 
@@ -332,7 +338,7 @@ mod tests {
         let mut boxes = boxes(9, &[1, 2, 3], Target::User(BOB));
         let mut expired = boxes.expire(3);
         expired.sort_unstable();
-        assert_eq!(expired, [1, 2]);
+        assert_eq!(expired, [(1, false), (2, false)]);
         assert_eq!(after(&boxes, BOB_PHONE, 0, 9), [3]);
     }
 }

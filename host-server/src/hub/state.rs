@@ -18,8 +18,8 @@ use super::{
 use crate::{
     config::Limits,
     store::{
-        AccountId, Batch, ById, Change, DeviceId, Member, Message, MessageId, Place, Room, RoomId, Snapshot,
-        Target,
+        AccountId, Batch, ById, Change, DeviceId, Forgotten, Member, Message, MessageId, Place, Room, RoomId,
+        Snapshot, Target,
     },
 };
 
@@ -129,7 +129,7 @@ struct Unsaved {
     cursors: BTreeMap<DeviceId, u64>,
     seen: BTreeMap<DeviceId, u64>,
     delivered: Vec<Confirmation>,
-    forget: Vec<u64>,
+    forget: Vec<Forgotten>,
     announced: bool,
 }
 
@@ -172,8 +172,9 @@ impl State {
         state.directory.set_last_rows(last_rows);
         for (place, delivered) in messages {
             let readers = state.directory.readers(&place);
-            if !state.mailboxes.place(Waiting::new(place, delivered > 0, None), &readers) {
-                state.unsaved.forget.push(place.number);
+            let delivered = delivered > 0;
+            if !state.mailboxes.place(Waiting::new(place, delivered, None), &readers) {
+                state.unsaved.forget.push((place.number, delivered));
             }
             state.last_time = place.time;
         }

@@ -91,7 +91,8 @@ impl Bits {
 
 impl Next {
     fn start(db: &Connection) -> Result<Self> {
-        let count = "SELECT coalesce((SELECT max(number) FROM sent) - (SELECT min(number) FROM sent) + 1, 0)";
+        let count = "SELECT coalesce((SELECT number FROM accepted ORDER BY number DESC LIMIT 1)
+            - (SELECT number FROM accepted ORDER BY number LIMIT 1) + 1, 0)";
         let ids = db.query_row(count, (), |row| row.get::<_, i64>(0))?.cast_unsigned();
         let room = (2 * ids).max(LEAST);
         let items = usize::try_from(room.min(MOST)).unwrap_or(usize::MAX);
@@ -101,7 +102,7 @@ impl Next {
 
     /// Reads on. False: everything is read.
     fn step(&mut self, db: &Connection) -> Result<bool> {
-        let query = "SELECT device, id, number FROM sent WHERE number > ? ORDER BY number LIMIT ?";
+        let query = "SELECT device, id, number FROM accepted WHERE number > ? ORDER BY number LIMIT ?";
         let mut statement = db.prepare_cached(query)?;
         let mut rows = statement.query([self.read.cast_signed(), STEP as i64])?;
         for _ in 0..STEP {
@@ -156,6 +157,15 @@ mod tests {
         assert!(filter.bits.room >= 2 * LEAST);
         let in_vain = (last + 1..=last + 10_000).filter(|number| filter.has(DEVICE, &id(*number))).count();
         assert!(in_vain < 50, "{in_vain} of 10,000");
+    }
+
+    #[test]
+    fn there_is_room_for_what_waits_too() {
+        let db = database();
+        let messages = "WITH RECURSIVE n AS (SELECT 1 AS n UNION ALL SELECT n + 1 FROM n WHERE n < 50000)
+            INSERT INTO messages SELECT n, CAST(printf('%016d', n) AS BLOB), 0, 1, 1, 2, NULL, 0, x'41' FROM n";
+        db.execute_batch(messages).unwrap();
+        assert_eq!(Filter::load(&db).unwrap().bits.room, 100_000);
     }
 
     #[test]

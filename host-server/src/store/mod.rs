@@ -23,8 +23,8 @@ use sqlx::{
 
 pub use message::Message;
 pub use model::{
-    Account, AccountId, Board, ById, Change, Claim, Credentials, Device, DeviceId, Member, MessageId, Place,
-    Room, RoomId, Sent, Snapshot, Target,
+    Account, AccountId, Board, ById, Change, Claim, Credentials, Device, DeviceId, Forgotten, Member,
+    MessageId, Place, Room, RoomId, Sent, Snapshot, Target,
 };
 pub use reader::Reader;
 pub use writer::{Batch, NotCommitted, Writer};

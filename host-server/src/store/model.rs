@@ -110,6 +110,9 @@ pub struct Sent {
     pub delivered: u64,
 }
 
+/// A message that nobody needs any more: its number, and whether it was delivered.
+pub type Forgotten = (u64, bool);
+
 /// What an account is made with.
 #[derive(Clone, Debug)]
 pub struct Credentials {

@@ -71,7 +71,8 @@ impl Reader {
             (last_row(db, "accounts").await?, last_row(db, "devices").await?, last_row(db, "rooms").await?);
         let mut snapshot = Snapshot {
             last_number: sqlx::query_scalar::<_, i64>(
-                "SELECT max(last_number, (SELECT coalesce(max(number), 0) FROM sent)) FROM place",
+                "SELECT max(last_number,
+                coalesce((SELECT number FROM accepted ORDER BY number DESC LIMIT 1), 0)) FROM place",
             )
             .fetch_one(db)
             .await?

@@ -66,7 +66,8 @@ impl Runs {
             Ok(Run { id: row.get(0)?, last: unsigned(row, 1)?, level: row.get(2)?, merges: row.get(3)? })
         })?;
         let runs = runs.collect::<Result<_>>()?;
-        let mut statement = db.prepare_cached("SELECT coalesce(min(number), ?) FROM sent")?;
+        let oldest = "SELECT coalesce((SELECT number FROM accepted ORDER BY number LIMIT 1), ?)";
+        let mut statement = db.prepare_cached(oldest)?;
         let oldest = statement.query_row([i64::MAX], |row| unsigned(row, 0))?;
         Ok(Self { runs, oldest })
     }
@@ -261,6 +262,7 @@ pub(super) mod tests {
             include_str!("../../migrations/0002_boards.sql"),
             include_str!("../../migrations/0003_sent_in_order.sql"),
             include_str!("../../migrations/0004_runs_of_ids.sql"),
+            include_str!("../../migrations/0005_sent_when_delivered.sql"),
         ] {
             db.execute_batch(migration).unwrap();
         }

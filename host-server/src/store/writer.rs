@@ -19,8 +19,8 @@ use rusqlite::{
 };
 
 use super::{
-    Board, Change, Claim, Credentials, Device, DeviceId, Member, Message, MessageId, Sent, Target, ids::Ids,
-    rows::Rows,
+    Board, Change, Claim, Credentials, Device, DeviceId, Forgotten, Member, Message, MessageId, Place, Sent,
+    Target, ids::Ids, rows::Rows,
 };
 
 /// Of this connection.
@@ -42,7 +42,7 @@ pub struct Batch {
     pub changes: Vec<Change>,
     /// Accepted messages that somebody needs.
     pub messages: Vec<Arc<Message>>,
-    /// Ids of all accepted messages.
+    /// Accepted messages that nobody needs.
     pub sent: Vec<Sent>,
     /// Devices and the numbers that they have acknowledged.
     pub cursors: Vec<(DeviceId, u64)>,
@@ -50,8 +50,8 @@ pub struct Batch {
     pub seen: Vec<(DeviceId, u64)>,
     /// Numbers of messages that were delivered for the first time, and when.
     pub delivered: Vec<(u64, u64)>,
-    /// Numbers of messages that nobody needs any more.
-    pub forget: Vec<u64>,
+    /// Messages that nobody needs any more.
+    pub forget: Vec<Forgotten>,
 }
 
 impl Batch {
@@ -66,12 +66,21 @@ impl Batch {
             && self.delivered.is_empty()
             && self.forget.is_empty()
     }
+
+    /// Everything that was accepted.
+    fn accepted(&self) -> impl Iterator<Item = Sent> {
+        let answer = |message: &Arc<Message>| {
+            let Place { device, id, number, time, .. } = message.place;
+            Sent { device, id, number, time, delivered: 0 }
+        };
+        self.messages.iter().map(answer).chain(self.sent.iter().copied())
+    }
 }
 
 /// Why nothing of a batch has happened.
 #[derive(Debug)]
 pub enum NotCommitted {
-    /// An id in `sent` was sent before by the same device.
+    /// One of the ids was sent before by the same device.
     Repeated,
     /// The database refused.
     Failed(rusqlite::Error),
@@ -133,14 +142,14 @@ impl Writer {
     /// [`NotCommitted`]; nothing of the batch has happened then.
     pub fn commit(&mut self, batch: &Batch) -> Result<(), NotCommitted> {
         self.transaction(|db, ids| {
-            for sent in &batch.sent {
+            for sent in batch.accepted() {
                 if ids.sent(db, sent.device, &sent.id)?.is_some() {
                     return Err(NotCommitted::Repeated);
                 }
             }
             Ok(write(db, batch)?)
         })?;
-        self.ids.add(&batch.sent);
+        self.ids.add(batch.accepted());
         Ok(())
     }
 
@@ -222,16 +231,26 @@ fn write(db: &Connection, batch: &Batch) -> Result<()> {
     update(db, "UPDATE devices SET cursor = ? WHERE id = ?", cursors)?;
     let seen = batch.seen.iter().map(|(device, time)| (device.0, *time));
     update(db, "UPDATE devices SET seen = ? WHERE id = ?", seen)?;
-    let mut delivered =
-        db.prepare_cached("UPDATE OR ROLLBACK sent SET delivered = ? WHERE number BETWEEN ? AND ?")?;
     for (first, last, time) in ranges(batch.delivered.iter().copied()) {
-        delivered.execute([time, first, last].map(u64::cast_signed))?;
+        write_answers(db, first, last, time)?;
     }
     let mut forget = db.prepare_cached("DELETE FROM messages WHERE number BETWEEN ? AND ?")?;
-    for (first, last, ()) in ranges(batch.forget.iter().map(|number| (*number, ()))) {
+    for (first, last, delivered) in ranges(batch.forget.iter().copied()) {
+        if !delivered {
+            write_answers(db, first, last, 0)?;
+        }
         forget.execute([first, last].map(u64::cast_signed))?;
     }
     Ok(())
+}
+
+/// From now on `sent` says what these messages got as an answer, and when they were delivered.
+fn write_answers(db: &Connection, first: u64, last: u64, delivered: u64) -> Result<()> {
+    let mut statement = db.prepare_cached(
+        "INSERT OR IGNORE INTO sent (number, device, id, time, delivered)
+        SELECT number, device, id, time, ? FROM messages WHERE number BETWEEN ? AND ?",
+    )?;
+    statement.execute([delivered, first, last].map(u64::cast_signed)).map(drop)
 }
 
 /// What is delivered or forgotten together mostly came together: first and last number, and what they share.
