@@ -71,18 +71,23 @@ impl Ids {
     }
 
     /// Whether those in memory are enough to come into the index.
-    pub fn is_full(&self) -> bool {
+    fn is_full(&self) -> bool {
         self.recent.len() >= RECENT
     }
 
-    /// Whether it is time for [`tidy`](Self::tidy).
+    /// Whether there is something for [`work`](Self::work) or [`grow`](Self::grow).
     pub fn are_untidy(&self) -> bool {
-        self.is_full() || self.runs.have_work() || self.filter.is_to_grow()
+        self.have_work() || self.filter.is_to_grow()
+    }
+
+    /// Whether [`work`](Self::work) has something to do.
+    pub fn have_work(&self) -> bool {
+        self.is_full() || self.runs.have_work()
     }
 
     /// Brings those in memory into the index, or else does a step of what keeps the index small, within a transaction.
-    /// When that is durable, [`tidied`](Self::tidied) is next.
-    pub fn tidy(&self, db: &Connection) -> Result<Runs> {
+    /// When that is durable, [`worked`](Self::worked) is next.
+    pub fn work(&self, db: &Connection) -> Result<Runs> {
         if self.is_full() {
             Runs::write(db, &self.recent)?;
         } else {
@@ -92,11 +97,15 @@ impl Ids {
     }
 
     /// The index is this now.
-    pub fn tidied(&mut self, db: &Connection, runs: Runs) -> Result<()> {
+    pub fn worked(&mut self, runs: Runs) {
         self.runs = runs;
         if self.is_full() {
             self.recent.clear();
         }
+    }
+
+    /// Does a step of making the next filter.
+    pub fn grow(&mut self, db: &Connection) -> Result<()> {
         self.filter.grow(db)
     }
 }
@@ -119,7 +128,7 @@ mod tests {
         while ids.read(&db).unwrap() {
             assert_eq!(ids.recent.len(), ROOM);
             assert!(ids.recent.capacity() < 2 * ROOM);
-            ids.tidied(&db, ids.tidy(&db).unwrap()).unwrap();
+            ids.worked(ids.work(&db).unwrap());
             rounds += 1;
         }
         assert_eq!((rounds, ids.recent.len()), (3, 50_000 % ROOM));
@@ -155,12 +164,15 @@ mod tests {
             insert.execute((number.cast_signed(), id)).unwrap();
             ids.add([Sent { device: DeviceId(1), id, number, time: 0, delivered: 0 }].into_iter());
             if ids.is_full() {
-                ids.tidied(&db, ids.tidy(&db).unwrap()).unwrap();
+                ids.worked(ids.work(&db).unwrap());
             }
         }
         assert!(ids.filter.is_to_grow());
         while ids.are_untidy() {
-            ids.tidied(&db, ids.tidy(&db).unwrap()).unwrap();
+            if ids.have_work() {
+                ids.worked(ids.work(&db).unwrap());
+            }
+            ids.grow(&db).unwrap();
         }
         assert!(!ids.filter.is_to_grow());
     }

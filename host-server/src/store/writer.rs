@@ -168,11 +168,11 @@ impl Writer {
     /// # Errors
     /// The database's; it is tried again the next time.
     pub fn tidy(&mut self) -> Result<(), NotCommitted> {
-        if !self.ids.are_untidy() {
-            return Ok(());
+        if self.ids.have_work() {
+            let runs = self.transaction(|db, ids| Ok(ids.work(db)?))?;
+            self.ids.worked(runs);
         }
-        let runs = self.transaction(|db, ids| Ok(ids.tidy(db)?))?;
-        Ok(self.ids.tidied(&self.connection, runs)?)
+        Ok(self.ids.grow(&self.connection)?)
     }
 
     /// Forgets some ids of messages that were accepted before `time` (Unix milliseconds), the oldest first.
