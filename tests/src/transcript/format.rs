@@ -257,7 +257,8 @@ fn format_bytes(data: &[u8]) -> Vec<String> {
     let mut lines: Vec<String> =
         head.chunks(PER_LINE).map(|row| row.chunks(4).map(digits).collect::<Vec<_>>().join(" ")).collect();
     if zeros >= SHORTEST_RUN {
-        lines.push(format!("00*{zeros}"));
+        let runs = (0..zeros).step_by(LONGEST_RUN).map(|done| LONGEST_RUN.min(zeros - done));
+        lines.extend(runs.map(|run| format!("00*{run}")));
     }
     if lines.is_empty() {
         lines.push(String::new());
@@ -304,9 +305,11 @@ mod tests {
 
     #[test]
     fn what_is_written_reads_back() {
-        for data in
-            [&b""[..], b"\x05hello", b"\x00\x05he\"lo", b"\x01\x03bob", &[7; 70], &[0; 40], &[1, 0, 0]]
-        {
+        let longest = [[0; LONGEST_RUN], [0; LONGEST_RUN]];
+        let zeros = [LONGEST_RUN, LONGEST_RUN + 1, 2 * LONGEST_RUN].map(|len| &longest.as_flattened()[..len]);
+        let others =
+            [&b""[..], b"\x05hello", b"\x00\x05he\"lo", b"\x01\x03bob", &[7; 70], &[0; 40], &[1, 0, 0]];
+        for data in others.into_iter().chain(zeros) {
             assert_eq!(parse_bytes(&format_bytes(data).join(" ")).unwrap(), data);
         }
     }
