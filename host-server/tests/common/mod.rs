@@ -4,15 +4,18 @@
 
 pub mod client;
 
-use std::{future::poll_fn, path::Path, sync::Arc};
+use std::{future::poll_fn, path::Path, sync::Arc, time::Duration};
 
-use smol::Task;
+use smol::{Task, Timer, future::FutureExt as _};
 use sordino_core::messages::Code;
 use sordino_server::{
     config::Limits,
     hub::{Attached, Hub, Outgoing, Outlet, Recipient, RoomChange, Signal, Submission, unix_now},
     store::{self, Account, Change, Credentials, Device, DeviceId, Message, MessageId, Reader},
 };
+
+/// Longer than any event takes on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 pub struct Bench {
     pub hub: Arc<Hub>,
@@ -138,12 +141,19 @@ impl Person<'_> {
 
     /// The next event; mail and the end are passed over.
     pub async fn event(&self) -> Outgoing {
-        loop {
-            poll_fn(|context| self.outlet.poll(context)).await;
-            if let Some(Signal::Event(event)) = self.outlet.take() {
-                return event;
+        let next = async {
+            loop {
+                poll_fn(|context| self.outlet.poll(context)).await;
+                if let Some(Signal::Event(event)) = self.outlet.take() {
+                    return event;
+                }
             }
-        }
+        };
+        let late = async {
+            Timer::after(PATIENCE).await;
+            panic!("no event");
+        };
+        next.or(late).await
     }
 
     /// What waits in the outlet now.
