@@ -115,7 +115,7 @@ impl<S: Suite> Sealer<S> {
 }
 
 /// CBC's encryption (NIST SP 800-38A section 6.2) of the next blocks. `cbc::Encryptor` has the chain in memory, where
-/// each block waits for the one before to be written and read back: a fifth of the time. Here it is in a register.
+/// each block waits for the one before to be written and read back: a sixth of the time. Here it is in a register.
 struct Chained<'a> {
     chain: &'a mut Block,
     blocks: &'a mut [Block],

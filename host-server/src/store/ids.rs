@@ -1,7 +1,7 @@
 //! Which ids devices have sent already.
 //!
 //! The last ones are kept in memory, and come into the index many at a time. At the start, those that the index doesn't
-//! have are read from the list of what was sent.
+//! have are read from the rows of what was accepted.
 
 use std::collections::HashMap;
 
