@@ -219,7 +219,11 @@ fn ids_of_an_older_database_are_known() {
             INSERT INTO devices VALUES (2, 2, x'0101010101010101010101010101010101010101010101010101010101010101', '', 0, 0, 0);
             INSERT INTO sent VALUES (1, x'00000000000000070000000000000000', 41, 5, 6);
             INSERT INTO sent VALUES (1, x'00000000000000030000000000000000', 42, 5, 0);
-            INSERT INTO messages VALUES (42, x'00000000000000030000000000000000', 5, 1, 1, 2, NULL, 0, x'41')",
+            INSERT INTO sent VALUES (1, x'00000000000000040000000000000000', 43, 6, 0);
+            INSERT INTO rooms VALUES (3, 'club', 0);
+            INSERT INTO members VALUES (3, 1, 0), (3, 2, 0);
+            INSERT INTO messages VALUES (42, x'00000000000000030000000000000000', 5, 1, 1, 2, NULL, 0, x'41');
+            INSERT INTO messages VALUES (43, x'00000000000000040000000000000000', 6, 1, 1, NULL, 3, 1, x'420042')",
         )
         .await
         .unwrap();
@@ -229,13 +233,49 @@ fn ids_of_an_older_database_are_known() {
         assert_eq!(alice.send("@bob", id(7), "again").await, Ok(41));
         assert!(matches!(alice.event().await, Outgoing::Delivered(of, 6) if of == id(7)));
         assert_eq!(alice.send("@bob", id(3), "again").await, Ok(42));
-        assert_eq!(alice.send("@bob", id(1), "new").await, Ok(43));
-        assert_eq!(bob.receive().await, ["A", "new"]);
+        assert_eq!(alice.send("@bob", id(1), "new").await, Ok(44));
+        assert_eq!(bob.receive().await, ["A", "B\0B", "new"]);
         bob.acknowledge();
         bench.hub.flush().await;
         alice.signals();
         assert_eq!(alice.send("@bob", id(3), "again").await, Ok(42));
         assert!(matches!(alice.event().await, Outgoing::Delivered(of, _) if of == id(3)));
+        bench.close().await;
+    });
+}
+
+/// Those of one batch stand in one row.
+#[test]
+fn what_nobody_needs_goes_also_when_somebody_needs_what_came_with_it() {
+    let dir = tempdir().unwrap();
+    block_on(async {
+        let bench = Bench::open(dir.path()).await;
+        let (alice, mut bob) = (bench.device("alice", 1).await, bench.device("bob", 2).await);
+        bench.device("carol", 3).await;
+        for n in 0..100 {
+            let target = if n % 2 == 0 { "@bob" } else { "@carol" };
+            alice.hub.submit(alice.submission(target, id(n), "x")).await.unwrap();
+        }
+        bench.hub.flush().await;
+        assert_eq!(bob.receive().await.len(), 50);
+        bob.acknowledge();
+        // Some time after that, and without anything that happens meanwhile.
+        for _ in 0..100 {
+            if bench.reader.count().await.unwrap() == 50 {
+                break;
+            }
+            smol::Timer::after(std::time::Duration::from_millis(50)).await;
+        }
+        assert_eq!(bench.reader.count().await.unwrap(), 50);
+        bench.kill().await;
+
+        let bench = Bench::open(dir.path()).await;
+        let (bob, mut carol) = (bench.connect(2), bench.connect(3));
+        assert_eq!((bob.attached.pending, carol.attached.pending), (0, 50));
+        assert_eq!(carol.receive().await.len(), 50);
+        carol.acknowledge();
+        bench.hub.flush().await;
+        assert_eq!(bench.reader.count().await.unwrap(), 0);
         bench.close().await;
     });
 }

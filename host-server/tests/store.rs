@@ -154,13 +154,16 @@ fn each_message_keeps_the_time_of_its_own_delivery() {
     let dir = tempdir().unwrap();
     let mut writer = open(dir.path());
     writer.commit(&Batch { messages: (1..=9).map(message).collect(), ..Batch::default() }).unwrap();
-    let delivered = vec![(3, 70), (9, 70), (2, 70), (1, 80), (4, 80), (6, 90)];
-    writer.commit(&Batch { delivered, ..Batch::default() }).unwrap();
+    let answers = |answers: &[(u64, u64)]| {
+        answers.iter().map(|(number, delivered)| Sent { delivered: *delivered, ..sent(*number) }).collect()
+    };
+    let delivered = answers(&[(3, 70), (9, 70), (2, 70), (1, 80), (4, 80), (6, 90)]);
+    writer.commit(&Batch { answers: delivered, ..Batch::default() }).unwrap();
     let times = |writer: &Writer| found(writer, 1, 9).iter().map(|sent| sent.delivered).collect::<Vec<_>>();
     assert_eq!(times(&writer), [80, 70, 70, 80, 0, 90, 0, 0, 70]);
     // Some in the batch in which they are forgotten, some before it, and one never.
-    let (delivered, forget) = (vec![(5, 95)], vec![(5, true), (6, true), (7, false), (8, false), (1, true)]);
-    writer.commit(&Batch { delivered, forget, ..Batch::default() }).unwrap();
+    let (answers, forget) = (answers(&[(5, 95), (7, 0), (8, 0)]), vec![5, 6, 7, 8, 1]);
+    writer.commit(&Batch { answers, forget, ..Batch::default() }).unwrap();
     for _ in 0..2 {
         assert_eq!(times(&writer), [80, 70, 70, 80, 95, 90, 0, 0, 70]);
         assert_eq!(found(&writer, 7, 8), [sent(7), sent(8)]);

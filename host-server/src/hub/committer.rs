@@ -24,7 +24,7 @@ use super::{
     presence::ConnectionId,
     state::{Draft, Promised, Submission},
 };
-use crate::store::{AccountId, Batch, Change, DeviceId, MessageId, NotCommitted, Place, Sent, Writer};
+use crate::store::{AccountId, Batch, Change, DeviceId, MessageId, NotCommitted, Sent, Writer};
 
 /// Requests that are committed together at most.
 const BATCH: usize = 512;
@@ -122,8 +122,10 @@ impl Committer {
             if self.is_late() {
                 self.save();
             }
-            if let Err(error) = self.writer.tidy() {
-                tracing::error!(%error, "can't bring message ids into their index");
+            match self.writer.tidy() {
+                Ok(true) => self.save_soon(),
+                Ok(false) => {}
+                Err(error) => tracing::error!(%error, "can't tidy the database up"),
             }
         }
         self.save();
@@ -352,8 +354,7 @@ impl Committer {
             };
             match state.accept(submission, now, &mut decided.promised) {
                 Ok(draft) => {
-                    let Place { device, id, number, time, .. } = draft.message.place;
-                    let sent = Sent { device, id, number, time, delivered: 0 };
+                    let sent = draft.message.place.answer(0);
                     first.insert(sent);
                     if draft.takers.is_empty() {
                         decided.batch.sent.push(sent);

@@ -10,7 +10,7 @@ use std::collections::{
 };
 
 use super::presence::ConnectionId;
-use crate::store::{AccountId, ById, DeviceId, Forgotten, Place, RoomId, Target};
+use crate::store::{AccountId, ById, DeviceId, Place, RoomId, Sent, Target};
 
 /// Messages for which a list has room at first: when many come, it doesn't grow in small steps each time.
 const FIRST: usize = 16;
@@ -30,8 +30,10 @@ pub struct Waiting {
 /// What an acknowledgement, a departure or age has done.
 #[derive(Debug, Default)]
 pub struct Released {
-    /// Messages that nobody needs any more.
-    pub forgotten: Vec<Forgotten>,
+    /// Numbers of messages that nobody needs any more.
+    pub forgotten: Vec<u64>,
+    /// Those of them that were never delivered.
+    pub undelivered: Vec<Sent>,
     /// Messages that were delivered for the first time.
     pub delivered: Vec<Waiting>,
 }
@@ -123,38 +125,38 @@ impl Mailboxes {
                 message.get_mut().delivered = true;
                 released.delivered.push(*message.get());
             }
-            release(message, &mut released.forgotten);
+            release(message, &mut released);
         }
         released
     }
 
     /// `devices` of `account` no longer read a room; copies of what the account sent there stay.
-    pub fn leave(&mut self, devices: &[DeviceId], account: AccountId, room: RoomId) -> Vec<Forgotten> {
+    pub fn leave(&mut self, devices: &[DeviceId], account: AccountId, room: RoomId) -> Released {
         let leaves = |place: &Place| place.target == Target::Room(room) && place.sender != account;
-        let mut forgotten = Vec::new();
+        let mut released = Released::default();
         for device in devices {
-            self.drop_where(*device, leaves, &mut forgotten);
+            self.drop_where(*device, leaves, &mut released);
         }
-        forgotten
+        released
     }
 
     /// A device is no longer bound.
-    pub fn remove_device(&mut self, device: DeviceId) -> Vec<Forgotten> {
-        let mut forgotten = Vec::new();
+    pub fn remove_device(&mut self, device: DeviceId) -> Released {
+        let mut released = Released::default();
         for number in self.lists.remove(&device).unwrap_or_default() {
-            self.release(number, &mut forgotten);
+            self.release(number, &mut released);
         }
-        forgotten
+        released
     }
 
     /// A room doesn't exist any more, nor what was said in it.
-    pub fn remove_room(&mut self, room: RoomId) -> Vec<Forgotten> {
+    pub fn remove_room(&mut self, room: RoomId) -> Released {
         let gone = |place: &Place| place.target == Target::Room(room);
         self.forget_where(gone)
     }
 
     /// Drops messages that were accepted before `time` (Unix milliseconds).
-    pub fn expire(&mut self, time: u64) -> Vec<Forgotten> {
+    pub fn expire(&mut self, time: u64) -> Released {
         self.forget_where(|place| place.time < time)
     }
 
@@ -163,22 +165,17 @@ impl Mailboxes {
         self.waiting.get_mut(&number)
     }
 
-    fn forget_where(&mut self, gone: impl Fn(&Place) -> bool) -> Vec<Forgotten> {
-        let mut forgotten = Vec::new();
+    fn forget_where(&mut self, gone: impl Fn(&Place) -> bool) -> Released {
+        let mut released = Released::default();
         if self.waiting.values().any(|m| gone(&m.place)) {
             for device in self.lists.keys().copied().collect::<Vec<_>>() {
-                self.drop_where(device, &gone, &mut forgotten);
+                self.drop_where(device, &gone, &mut released);
             }
         }
-        forgotten
+        released
     }
 
-    fn drop_where(
-        &mut self,
-        device: DeviceId,
-        gone: impl Fn(&Place) -> bool,
-        forgotten: &mut Vec<Forgotten>,
-    ) {
+    fn drop_where(&mut self, device: DeviceId, gone: impl Fn(&Place) -> bool, released: &mut Released) {
         let Some(list) = self.lists.get_mut(&device) else { return };
         let waiting = &self.waiting;
         let is_gone = |number: &u64| waiting.get(number).is_none_or(|m| gone(&m.place));
@@ -189,23 +186,26 @@ impl Mailboxes {
             *list = kept;
         }
         for number in dropped {
-            self.release(number, forgotten);
+            self.release(number, released);
         }
     }
 
-    fn release(&mut self, number: u64, forgotten: &mut Vec<Forgotten>) {
+    fn release(&mut self, number: u64, released: &mut Released) {
         if let Entry::Occupied(message) = self.waiting.entry(number) {
-            release(message, forgotten);
+            release(message, released);
         }
     }
 }
 
 /// One list less needs a message.
-fn release(mut message: OccupiedEntry<'_, u64, Waiting>, forgotten: &mut Vec<Forgotten>) {
+fn release(mut message: OccupiedEntry<'_, u64, Waiting>, released: &mut Released) {
     message.get_mut().lists -= 1;
     if message.get().lists == 0 {
         let Waiting { place, delivered, .. } = message.remove();
-        forgotten.push((place.number, delivered));
+        released.forgotten.push(place.number);
+        if !delivered {
+            released.undelivered.push(place.answer(0));
+        }
     }
 }
 
@@ -261,7 +261,8 @@ mod tests {
         assert!(first.forgotten.is_empty());
         assert_eq!(first.delivered.iter().map(|m| m.place.number).collect::<Vec<_>>(), [1, 2]);
         let second = boxes.acknowledge(BOB_DESK, BOB, 4);
-        assert_eq!(second.forgotten, [(1, true), (2, true)]);
+        assert_eq!(second.forgotten, [1, 2]);
+        assert!(second.undelivered.is_empty());
         assert_eq!(second.delivered.len(), 1, "1 and 2 were delivered before");
         assert_eq!(boxes.len(), 1);
     }
@@ -326,19 +327,24 @@ mod tests {
         let mut own = to(3, Target::Room(ROOM));
         own.place.sender = BOB;
         boxes.place(own, &[BOB_PHONE]);
-        assert_eq!(boxes.leave(&[BOB_PHONE, BOB_DESK], BOB, ROOM), [(1, false)]);
+        let undelivered = |released: Released| {
+            let undelivered: Vec<_> = released.undelivered.iter().map(|sent| sent.number).collect();
+            assert_eq!(undelivered, released.forgotten);
+            undelivered
+        };
+        assert_eq!(undelivered(boxes.leave(&[BOB_PHONE, BOB_DESK], BOB, ROOM)), [1]);
         assert_eq!(after(&boxes, BOB_PHONE, 0, 9), [2, 3]);
-        assert_eq!(boxes.remove_room(ROOM), [(3, false)]);
-        assert_eq!(boxes.remove_device(BOB_PHONE), [(2, false)]);
+        assert_eq!(undelivered(boxes.remove_room(ROOM)), [3]);
+        assert_eq!(undelivered(boxes.remove_device(BOB_PHONE)), [2]);
         assert!(boxes.is_empty());
     }
 
     #[test]
     fn age_ends_a_message() {
         let mut boxes = boxes(9, &[1, 2, 3], Target::User(BOB));
-        let mut expired = boxes.expire(3);
+        let mut expired = boxes.expire(3).forgotten;
         expired.sort_unstable();
-        assert_eq!(expired, [(1, false), (2, false)]);
+        assert_eq!(expired, [1, 2]);
         assert_eq!(after(&boxes, BOB_PHONE, 0, 9), [3]);
     }
 }

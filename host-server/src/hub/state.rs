@@ -10,7 +10,7 @@ use sordino_core::messages::{CloseReason, Code, NoticeLevel, RoomEventKind};
 
 use super::{
     directory::Directory,
-    mailbox::{Mailboxes, Waiting},
+    mailbox::{Mailboxes, Released, Waiting},
     outlet::{Outgoing, Outlet, Wakes},
     presence::{Connected, ConnectionId, Presence},
     recent::Recent,
@@ -18,7 +18,7 @@ use super::{
 use crate::{
     config::Limits,
     store::{
-        AccountId, Batch, ById, Change, DeviceId, Forgotten, Member, Message, MessageId, Place, Room, RoomId,
+        AccountId, Batch, ById, Change, DeviceId, Member, Message, MessageId, Place, Room, RoomId, Sent,
         Snapshot, Target,
     },
 };
@@ -129,8 +129,18 @@ struct Unsaved {
     cursors: BTreeMap<DeviceId, u64>,
     seen: BTreeMap<DeviceId, u64>,
     delivered: Vec<Confirmation>,
-    forget: Vec<Forgotten>,
+    forget: Vec<u64>,
+    undelivered: Vec<Sent>,
     announced: bool,
+}
+
+impl Unsaved {
+    /// What was delivered is for the caller, who knows when.
+    fn release(&mut self, released: Released) -> Vec<Waiting> {
+        self.forget.extend(released.forgotten);
+        self.undelivered.extend(released.undelivered);
+        released.delivered
+    }
 }
 
 impl Promised {
@@ -172,9 +182,11 @@ impl State {
         state.directory.set_last_rows(last_rows);
         for (place, delivered) in messages {
             let readers = state.directory.readers(&place);
-            let delivered = delivered > 0;
-            if !state.mailboxes.place(Waiting::new(place, delivered, None), &readers) {
-                state.unsaved.forget.push((place.number, delivered));
+            if !state.mailboxes.place(Waiting::new(place, delivered > 0, None), &readers) {
+                state.unsaved.forget.push(place.number);
+                if delivered == 0 {
+                    state.unsaved.undelivered.push(place.answer(0));
+                }
             }
             state.last_time = place.time;
         }
@@ -320,8 +332,8 @@ impl State {
         let released = self.mailboxes.acknowledge(device, account, number);
         self.directory.set_cursor(device, number);
         self.unsaved.cursors.insert(device, number);
-        self.unsaved.forget.extend(released.forgotten);
-        self.unsaved.delivered.extend(released.delivered.into_iter().map(|message| (message, now)));
+        let delivered = self.unsaved.release(released);
+        self.unsaved.delivered.extend(delivered.into_iter().map(|message| (message, now)));
         !mem::replace(&mut self.unsaved.announced, true)
     }
 
@@ -409,8 +421,7 @@ impl State {
         match change {
             Change::NoMember(room, account) => {
                 let devices = self.directory.person(*account).map_or_else(Vec::new, |p| p.devices.clone());
-                let forgotten = self.mailboxes.leave(&devices, *account, *room);
-                self.unsaved.forget.extend(forgotten);
+                self.unsaved.release(self.mailboxes.leave(&devices, *account, *room));
                 self.directory.apply(change);
                 self.announce(RoomEventKind::Left, *room, *account, cause);
             }
@@ -419,12 +430,12 @@ impl State {
                 self.announce(RoomEventKind::Joined, member.room, member.account, cause);
             }
             Change::NoRoom(room) => {
-                self.unsaved.forget.extend(self.mailboxes.remove_room(*room));
+                self.unsaved.release(self.mailboxes.remove_room(*room));
                 self.directory.apply(change);
             }
             Change::NoDevice(device) => {
                 self.close_device(*device);
-                self.unsaved.forget.extend(self.mailboxes.remove_device(*device));
+                self.unsaved.release(self.mailboxes.remove_device(*device));
                 self.unsaved.cursors.remove(device);
                 self.unsaved.seen.remove(device);
                 self.missed.remove(device);
@@ -456,7 +467,7 @@ impl State {
 
     /// Drops what was accepted before a time (Unix milliseconds).
     pub fn expire(&mut self, before: u64) {
-        self.unsaved.forget.extend(self.mailboxes.expire(before));
+        self.unsaved.release(self.mailboxes.expire(before));
     }
 
     // ---- connections ----
@@ -518,7 +529,8 @@ impl State {
         let unsaved = mem::take(&mut self.unsaved);
         batch.cursors.extend(unsaved.cursors);
         batch.seen.extend(unsaved.seen);
-        batch.delivered.extend(unsaved.delivered.iter().map(|(message, time)| (message.place.number, *time)));
+        batch.answers.extend(unsaved.delivered.iter().map(|(message, time)| message.place.answer(*time)));
+        batch.answers.extend(unsaved.undelivered);
         batch.forget.extend(unsaved.forget);
         unsaved.delivered
     }
@@ -533,5 +545,6 @@ impl State {
         }
         self.unsaved.delivered.append(&mut deliveries);
         self.unsaved.forget.append(&mut batch.forget);
+        self.unsaved.undelivered.extend(batch.answers.drain(..).filter(|sent| sent.delivered == 0));
     }
 }

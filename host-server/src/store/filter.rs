@@ -1,123 +1,85 @@
 //! A Bloom filter of the ids that were sent: it knows of nearly every fresh one that it is fresh, which would otherwise
 //! take a look into the index, and so a page from the disk.
+//!
+//! It grows by layers, as scalable Bloom filters do (Almeida, Baquero, Preguiça, Hutchison, 2007): a full one stays as it
+//! is, and a larger one comes behind it. A layer whose ids are all forgotten goes.
+
+use std::hash::BuildHasher as _;
 
 use fastbloom::BloomFilter;
 use foldhash::fast::RandomState;
 use rusqlite::{Connection, Result};
 
-use super::{DeviceId, MessageId, writer::unsigned};
+use super::{DeviceId, MessageId, runs};
 
-/// Of fresh ids, those that are looked for in vain, as long as there are no more than [`MOST`]: each takes some 20 µs.
-const FALSE_POSITIVES: f64 = 0.001;
-/// Room at first: 115 KiB.
-pub(super) const LEAST: u64 = 1 << 16;
-/// Room at most: 14.4 MiB. With twice as many ids, one in seventeen is looked for in vain.
-const MOST: u64 = 1 << 23;
-/// Ids that are read in one step when another filter is made, which takes messages no longer, some 2 ms.
-const STEP: usize = 8192;
+/// Of fresh ids, those that a full layer takes for known: each is looked for in vain, which takes some 20 µs.
+const FALSE_POSITIVES: f64 = 0.0005;
+/// Ids for which the first layer has room: 127 KiB.
+const LEAST: usize = 1 << 16;
 
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Filter {
-    bits: Bits,
-    /// What comes after it, with more room; those that were forgotten are not in it.
-    next: Option<Next>,
+    /// With a random key: nobody can choose ids that it takes for others. If somebody could, each would cost a look into
+    /// the index.
+    hasher: RandomState,
+    /// The oldest first.
+    layers: Vec<Layer>,
 }
 
-/// The hash has a random key: nobody can choose ids that it takes for others. If somebody could, each would cost a look
-/// into the index.
 #[derive(Debug)]
-struct Bits {
-    bloom: BloomFilter<RandomState>,
-    ids: u64,
-    room: u64,
-}
-
-/// A filter that is being made.
-#[derive(Debug)]
-struct Next {
-    bits: Bits,
-    /// Up to this number, ids were read.
-    read: u64,
+struct Layer {
+    bits: BloomFilter<RandomState>,
+    ids: usize,
+    room: usize,
+    /// The greatest number in it.
+    last: u64,
 }
 
 impl Filter {
-    /// With all ids that the database has, and room for as many again.
+    /// With all ids that the index has.
     pub fn load(db: &Connection) -> Result<Self> {
-        let mut next = Next::start(db)?;
-        while next.step(db)? {}
-        Ok(Self { bits: next.bits, next: None })
+        let mut filter = Self { hasher: RandomState::default(), layers: Vec::new() };
+        filter.grow(runs::count(db)?);
+        runs::for_each(db, |device, id, number| filter.add(device, id, number))?;
+        Ok(filter)
     }
 
     /// False: certainly not. True: nearly certainly.
     pub fn has(&self, device: DeviceId, id: &MessageId) -> bool {
-        self.bits.bloom.contains(&(device, *id))
+        let hash = self.hasher.hash_one((device, id));
+        self.layers.iter().rev().any(|layer| layer.bits.contains_hash(hash))
     }
 
-    /// Takes an id in that the database has: the next filter reads it there.
-    pub fn add(&mut self, device: DeviceId, id: &MessageId) {
-        self.bits.add(device, id);
-    }
-
-    /// Whether [`grow`](Self::grow) has something to do.
-    pub fn is_to_grow(&self) -> bool {
-        self.next.is_some() || self.bits.ids > self.bits.room
-    }
-
-    /// Does a step of making the next filter, of what the database has.
-    pub fn grow(&mut self, db: &Connection) -> Result<()> {
-        if !self.is_to_grow() {
-            return Ok(());
+    /// Takes an id in.
+    pub fn add(&mut self, device: DeviceId, id: &MessageId, number: u64) {
+        let hash = self.hasher.hash_one((device, id));
+        if self.layers.last().is_none_or(|layer| layer.ids == layer.room) {
+            // There are few layers, and each has room for twice as many as those before.
+            self.grow(2 * self.layers.iter().map(|layer| layer.ids).sum::<usize>());
         }
-        let next = match &mut self.next {
-            Some(next) => next,
-            none => none.insert(Next::start(db)?),
-        };
-        if !next.step(db)?
-            && let Some(next) = self.next.take()
-        {
-            self.bits = next.bits;
+        if let Some(layer) = self.layers.last_mut() {
+            layer.bits.insert_hash(hash);
+            layer.ids += 1;
+            layer.last = layer.last.max(number);
         }
-        Ok(())
-    }
-}
-
-impl Bits {
-    fn add(&mut self, device: DeviceId, id: &MessageId) {
-        self.bloom.insert(&(device, *id));
-        self.ids += 1;
-    }
-}
-
-impl Next {
-    fn start(db: &Connection) -> Result<Self> {
-        let count = "SELECT coalesce((SELECT number FROM accepted ORDER BY number DESC LIMIT 1)
-            - (SELECT number FROM accepted ORDER BY number LIMIT 1) + 1, 0)";
-        let ids = db.query_row(count, (), |row| row.get::<_, i64>(0))?.cast_unsigned();
-        let room = (2 * ids).max(LEAST);
-        let items = usize::try_from(room.min(MOST)).unwrap_or(usize::MAX);
-        let bloom = BloomFilter::with_false_pos(FALSE_POSITIVES).hasher(RandomState::default());
-        Ok(Self { bits: Bits { bloom: bloom.expected_items(items), ids: 0, room }, read: 0 })
     }
 
-    /// Reads on. False: everything is read.
-    fn step(&mut self, db: &Connection) -> Result<bool> {
-        let query = "SELECT device, id, number FROM accepted WHERE number > ? ORDER BY number LIMIT ?";
-        let mut statement = db.prepare_cached(query)?;
-        let mut rows = statement.query([self.read.cast_signed(), STEP as i64])?;
-        for _ in 0..STEP {
-            let Some(row) = rows.next()? else { return Ok(false) };
-            self.bits.add(DeviceId(row.get(0)?), &row.get(1)?);
-            self.read = unsigned(row, 2)?;
-        }
-        Ok(true)
+    /// Nobody asks for ids of messages before this number.
+    pub fn forget_before(&mut self, number: u64) {
+        self.layers.retain(|layer| layer.last >= number);
+    }
+
+    fn grow(&mut self, ids: usize) {
+        let room = ids.max(LEAST);
+        let bits = BloomFilter::with_false_pos(FALSE_POSITIVES).hasher(self.hasher.clone());
+        self.layers.push(Layer { bits: bits.expected_items(room), ids: 0, room, last: 0 });
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::runs::tests::database;
 
     const DEVICE: DeviceId = DeviceId(1);
 
@@ -125,60 +87,37 @@ mod tests {
         u128::from(number).to_be_bytes()
     }
 
-    /// Ids of these numbers are sent.
-    fn send(db: &Connection, filter: &mut Filter, numbers: impl Iterator<Item = u64>) {
-        let mut statement = db.prepare_cached("INSERT INTO sent VALUES (?, ?, ?, 0, 0)").unwrap();
-        for number in numbers {
-            statement.execute((number.cast_signed(), DEVICE.0, id(number))).unwrap();
-            filter.add(DEVICE, &id(number));
-        }
+    fn filter(last: u64) -> Filter {
+        let mut filter = Filter { hasher: RandomState::default(), layers: Vec::new() };
+        (1..=last).for_each(|number| filter.add(DEVICE, &id(number), number));
+        filter
     }
 
     #[test]
-    fn it_grows_in_steps_and_loses_nothing_meanwhile() {
-        let db = database();
-        db.execute_batch("BEGIN").unwrap();
-        let mut filter = Filter::load(&db).unwrap();
-        send(&db, &mut filter, 1..=LEAST);
-        assert!(!filter.is_to_grow());
-        let mut last = LEAST + 1;
-        send(&db, &mut filter, last..=last);
-        let mut steps = 0;
-        while filter.is_to_grow() {
-            filter.grow(&db).unwrap();
-            steps += 1;
-            let read = filter.next.as_ref().map_or(u64::MAX, |next| next.read);
-            assert!(read == u64::MAX || read == steps * STEP as u64);
-            send(&db, &mut filter, last + 1..=last + 100);
-            last += 100;
-        }
-        assert_eq!(steps, LEAST / STEP as u64 + 1);
+    fn it_grows_by_layers_and_loses_nothing() {
+        let last = 9 * LEAST as u64 + 1;
+        let filter = filter(last);
+        let rooms: Vec<_> = filter.layers.iter().map(|layer| layer.room / LEAST).collect();
+        assert_eq!(rooms, [1, 2, 6, 18]);
         assert!((1..=last).all(|number| filter.has(DEVICE, &id(number))));
-        assert!(filter.bits.room >= 2 * LEAST);
-        let in_vain = (last + 1..=last + 10_000).filter(|number| filter.has(DEVICE, &id(*number))).count();
-        assert!(in_vain < 50, "{in_vain} of 10,000");
+        let in_vain = (last + 1..=last + 100_000).filter(|number| filter.has(DEVICE, &id(*number))).count();
+        assert!((20..400).contains(&in_vain), "{in_vain} of 100,000");
+        assert!(!filter.has(DeviceId(2), &id(1)) || !filter.has(DeviceId(3), &id(1)), "of another device");
     }
 
     #[test]
-    fn there_is_room_for_what_waits_too() {
-        let db = database();
-        let messages = "WITH RECURSIVE n AS (SELECT 1 AS n UNION ALL SELECT n + 1 FROM n WHERE n < 50000)
-            INSERT INTO messages SELECT n, CAST(printf('%016d', n) AS BLOB), 0, 1, 1, 2, NULL, 0, x'41' FROM n";
-        db.execute_batch(messages).unwrap();
-        assert_eq!(Filter::load(&db).unwrap().bits.room, 100_000);
-    }
-
-    #[test]
-    fn what_was_forgotten_is_not_in_the_next_one() {
-        let db = database();
-        db.execute_batch("BEGIN").unwrap();
-        let mut filter = Filter::load(&db).unwrap();
-        send(&db, &mut filter, 1..=LEAST + 1);
-        db.execute("DELETE FROM sent WHERE number <= 60000", ()).unwrap();
-        while filter.is_to_grow() {
-            filter.grow(&db).unwrap();
-        }
-        assert!(!(1..=60_000).all(|number| filter.has(DEVICE, &id(number))));
-        assert!((60_001..=LEAST + 1).all(|number| filter.has(DEVICE, &id(number))));
+    fn a_layer_goes_when_all_of_it_is_forgotten() {
+        let first = LEAST as u64;
+        let mut filter = filter(4 * first);
+        filter.forget_before(first);
+        assert!((1..=4 * first).all(|number| filter.has(DEVICE, &id(number))));
+        filter.forget_before(first + 1);
+        assert_eq!(filter.layers.len(), 2);
+        assert!((first + 1..=4 * first).all(|number| filter.has(DEVICE, &id(number))));
+        assert!((1..=first).filter(|number| filter.has(DEVICE, &id(*number))).count() < 200);
+        filter.forget_before(u64::MAX);
+        filter.add(DEVICE, &id(7), 7);
+        assert!(filter.has(DEVICE, &id(7)));
+        assert!(!filter.has(DEVICE, &id(8)));
     }
 }

@@ -4,6 +4,8 @@
 //! pool beside it. Who needs a message isn't kept in tables but follows from cursors and memberships
 //! (see [`crate::hub`]).
 
+mod blocks;
+mod entry;
 mod filter;
 mod ids;
 mod message;
@@ -23,8 +25,8 @@ use sqlx::{
 
 pub use message::Message;
 pub use model::{
-    Account, AccountId, Board, ById, Change, Claim, Credentials, Device, DeviceId, Forgotten, Member,
-    MessageId, Place, Room, RoomId, Sent, Snapshot, Target,
+    Account, AccountId, Board, ById, Change, Claim, Credentials, Device, DeviceId, Member, MessageId, Place,
+    Room, RoomId, Sent, Snapshot, Target,
 };
 pub use reader::Reader;
 pub use writer::{Batch, NotCommitted, Writer};

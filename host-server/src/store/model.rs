@@ -95,6 +95,15 @@ pub struct Place {
     pub target: Target,
 }
 
+impl Place {
+    /// What its id is answered with. `delivered`: Unix milliseconds of the first acknowledgement, 0 before it.
+    #[must_use]
+    pub const fn answer(&self, delivered: u64) -> Sent {
+        let Self { number, id, time, device, .. } = *self;
+        Sent { device, id, number, time, delivered }
+    }
+}
+
 /// The answer that an id got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sent {
@@ -109,9 +118,6 @@ pub struct Sent {
     /// Unix milliseconds of the first acknowledgement, 0 before it.
     pub delivered: u64,
 }
-
-/// A message that nobody needs any more: its number, and whether it was delivered.
-pub type Forgotten = (u64, bool);
 
 /// What an account is made with.
 #[derive(Clone, Debug)]

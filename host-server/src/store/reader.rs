@@ -1,24 +1,25 @@
 //! Reads beside the writer.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use smol::stream::StreamExt as _;
-use sordino_core::config::OPERATOR;
+use sordino_core::{config::OPERATOR, wire::Malformed};
 use sqlx::{Row as _, SqlitePool, sqlite::SqliteRow};
 
 use super::{
     Account, AccountId, Board, Claim, Device, Member, Message, Place, Room, RoomId, Snapshot, Target,
+    entry::{DAMAGED, Entry, entries},
 };
 
-const MESSAGE: &str =
-    "SELECT m.*, s.name AS sender_name, coalesce(a.name, r.name) AS target_name FROM messages m
-    JOIN accounts s ON s.id = m.sender
-    LEFT JOIN accounts a ON a.id = m.account
-    LEFT JOIN rooms r ON r.id = m.room
-    WHERE m.number IN (SELECT value FROM json_each(?)) ORDER BY m.number";
+/// Of accounts and rooms.
+type Names = HashMap<Target, String>;
 
-const PLACES: &str = "SELECT m.number, m.id, m.time, m.sender, m.device, m.account, m.room, coalesce(s.delivered, 0) AS delivered
-    FROM messages m LEFT JOIN sent s ON s.number = m.number ORDER BY m.number";
+/// Blocks that may have messages of these numbers.
+const BLOCKS: &str = "SELECT entries FROM messages WHERE first IN
+    (SELECT (SELECT max(first) FROM messages WHERE first <= value) FROM json_each(?)) ORDER BY first";
+
+/// Messages whose deliveries are looked up together.
+const PLACES: usize = 1024;
 
 /// A pool of connections that only read.
 #[derive(Clone, Debug)]
@@ -31,14 +32,53 @@ impl Reader {
         Self { pool }
     }
 
-    /// The messages of these numbers that still exist, in ascending order.
+    /// The messages of these numbers, which ascend, that still exist.
     ///
     /// # Errors
     /// The database's.
     pub async fn messages(&self, numbers: &[u64]) -> sqlx::Result<Vec<Arc<Message>>> {
-        let numbers = serde_json::to_string(numbers).expect("numbers are JSON");
-        let rows = sqlx::query(MESSAGE).bind(numbers).fetch_all(&self.pool).await?;
-        rows.iter().map(|row| message(row).map(Arc::new)).collect()
+        let rows: Vec<Vec<u8>> = sqlx::query_scalar(BLOCKS).bind(json(numbers)).fetch_all(&self.pool).await?;
+        let mut found = Vec::with_capacity(numbers.len());
+        for row in &rows {
+            for entry in entries(row) {
+                let entry = entry.map_err(malformed)?;
+                if numbers.binary_search(&entry.place.number).is_ok() {
+                    found.push(entry);
+                }
+            }
+        }
+        let names = self.names(&found).await?;
+        found.iter().filter_map(|entry| message(entry, &names).transpose()).collect()
+    }
+
+    /// Of all senders and targets.
+    async fn names(&self, entries: &[Entry<'_>]) -> sqlx::Result<Names> {
+        let mut names = Names::default();
+        let (mut accounts, mut rooms) = (Vec::new(), Vec::new());
+        for Entry { place, .. } in entries {
+            accounts.push(place.sender.0);
+            match place.target {
+                Target::User(account) => accounts.push(account.0),
+                Target::Room(room) => rooms.push(room.0),
+            }
+        }
+        for (ids, query) in [
+            (&mut accounts, "SELECT 0, id, name FROM accounts WHERE id IN (SELECT value FROM json_each(?))"),
+            (&mut rooms, "SELECT 1, id, name FROM rooms WHERE id IN (SELECT value FROM json_each(?))"),
+        ] {
+            ids.sort_unstable();
+            ids.dedup();
+            if ids.is_empty() {
+                continue;
+            }
+            let named: Vec<(bool, i64, String)> =
+                sqlx::query_as(query).bind(json(ids)).fetch_all(&self.pool).await?;
+            names.extend(named.into_iter().map(|(is_room, id, name)| match is_room {
+                true => (Target::Room(RoomId(id)), name),
+                false => (Target::User(AccountId(id)), name),
+            }));
+        }
+        Ok(names)
     }
 
     /// An account's password hash in PHC form; none if there is no such account.
@@ -55,10 +95,12 @@ impl Reader {
     /// # Errors
     /// The database's.
     pub async fn count(&self) -> sqlx::Result<u64> {
-        sqlx::query_scalar::<_, i64>("SELECT count(*) FROM messages")
-            .fetch_one(&self.pool)
-            .await
-            .map(i64::cast_unsigned)
+        let mut count = 0;
+        let mut rows = sqlx::query_scalar::<_, Vec<u8>>("SELECT entries FROM messages").fetch(&self.pool);
+        while let Some(row) = rows.next().await.transpose()? {
+            count += entries(&row).count() as u64;
+        }
+        Ok(count)
     }
 
     /// Everything that the server decides from.
@@ -71,8 +113,7 @@ impl Reader {
             (last_row(db, "accounts").await?, last_row(db, "devices").await?, last_row(db, "rooms").await?);
         let mut snapshot = Snapshot {
             last_number: sqlx::query_scalar::<_, i64>(
-                "SELECT max(last_number,
-                coalesce((SELECT number FROM accepted ORDER BY number DESC LIMIT 1), 0)) FROM place",
+                "SELECT max(last_number, coalesce((SELECT max(number) FROM sent), 0)) FROM place",
             )
             .fetch_one(db)
             .await?
@@ -105,12 +146,34 @@ impl Reader {
             let (room, account) = (row.try_get("room")?, row.try_get("account")?);
             snapshot.members.push(Member { room, account, joined_at: unsigned(&row, "joined_at")? });
         }
-        let mut places = sqlx::query(PLACES).fetch(db);
-        while let Some(row) = places.next().await {
-            let row = row?;
-            snapshot.messages.push((place(&row)?, unsigned(&row, "delivered")?));
-        }
+        snapshot.messages = self.waiting().await?;
+        let last = snapshot.messages.last().map_or(0, |(place, _)| place.number);
+        snapshot.last_number = snapshot.last_number.max(last);
         Ok(snapshot)
+    }
+
+    /// Where all messages go, with the time of their delivery.
+    async fn waiting(&self) -> sqlx::Result<Vec<(Place, u64)>> {
+        let mut waiting = Vec::new();
+        let mut rows =
+            sqlx::query_scalar::<_, Vec<u8>>("SELECT entries FROM messages ORDER BY first").fetch(&self.pool);
+        while let Some(row) = rows.next().await.transpose()? {
+            for entry in entries(&row) {
+                waiting.push((entry.map_err(malformed)?.place, 0));
+            }
+        }
+        for places in waiting.chunks_mut(PLACES) {
+            let numbers: Vec<_> = places.iter().map(|(place, _)| place.number).collect();
+            let query = "SELECT number, delivered FROM sent WHERE number IN (SELECT value FROM json_each(?))";
+            let sent: Vec<(i64, i64)> =
+                sqlx::query_as(query).bind(json(&numbers)).fetch_all(&self.pool).await?;
+            for (number, delivered) in sent {
+                if let Ok(at) = numbers.binary_search(&number.cast_unsigned()) {
+                    places[at].1 = delivered.cast_unsigned();
+                }
+            }
+        }
+        Ok(waiting)
     }
 
     /// Devices that were not here since a time (Unix milliseconds). The operator's and those of boards are not
@@ -139,28 +202,25 @@ async fn last_row(db: &SqlitePool, table: &str) -> sqlx::Result<i64> {
         .unwrap_or(0))
 }
 
-fn message(row: &SqliteRow) -> sqlx::Result<Message> {
-    let place = place(row)?;
-    let (sender, target) = (row.try_get("sender_name")?, row.try_get("target_name")?);
-    Message::new(place, sender, target, row.try_get("format")?, row.try_get("body")?).ok_or_else(|| {
+/// `None` if its room doesn't exist any more: then nobody needs it.
+fn message(entry: &Entry<'_>, names: &Names) -> sqlx::Result<Option<Arc<Message>>> {
+    let place = entry.place;
+    let (Some(sender), Some(target)) = (names.get(&Target::User(place.sender)), names.get(&place.target))
+    else {
+        return Ok(None);
+    };
+    let message = Message::new(place, sender, target, entry.format, entry.body);
+    message.map(|message| Some(Arc::new(message))).ok_or_else(|| {
         sqlx::Error::Decode(format!("message {} is not one of the protocol's", place.number).into())
     })
 }
 
-fn place(row: &SqliteRow) -> sqlx::Result<Place> {
-    let account: Option<AccountId> = row.try_get("account")?;
-    let target = match account {
-        Some(account) => Target::User(account),
-        None => Target::Room(row.try_get::<RoomId, _>("room")?),
-    };
-    Ok(Place {
-        number: unsigned(row, "number")?,
-        id: bytes(row, "id")?,
-        time: unsigned(row, "time")?,
-        sender: row.try_get("sender")?,
-        device: row.try_get("device")?,
-        target,
-    })
+fn json(numbers: &[impl serde::Serialize]) -> String {
+    serde_json::to_string(numbers).expect("numbers are JSON")
+}
+
+fn malformed(_: Malformed) -> sqlx::Error {
+    sqlx::Error::Decode(DAMAGED.into())
 }
 
 fn board(row: &SqliteRow) -> sqlx::Result<Board> {

@@ -10,17 +10,18 @@ use rusqlite::{
 /// Rows of one statement. What is left of a batch goes one by one.
 const RUN: usize = 16;
 
-/// A table and `N` of its columns.
+/// A statement for `N` columns of a table.
 pub(super) struct Rows<const N: usize> {
-    into: &'static str,
+    insert: &'static str,
     run: OnceLock<String>,
     one: OnceLock<String>,
 }
 
 impl<const N: usize> Rows<N> {
-    /// `into` is the table's name and its columns in brackets.
-    pub const fn new(into: &'static str) -> Self {
-        Self { into, run: OnceLock::new(), one: OnceLock::new() }
+    /// `insert` is the statement up to the columns in brackets. OR ABORT, which is meant when nothing is said, keeps a
+    /// journal of the pages that a statement of many rows touches.
+    pub const fn new(insert: &'static str) -> Self {
+        Self { insert, run: OnceLock::new(), one: OnceLock::new() }
     }
 
     /// Inserts rows, within a transaction. An error ends it.
@@ -42,10 +43,9 @@ impl<const N: usize> Rows<N> {
         Ok(())
     }
 
-    /// OR ABORT, which is meant otherwise, keeps a journal of the pages that a statement of many rows touches.
     fn text(&self, rows: usize) -> String {
         let row = format!("({})", ["?"; N].join(", "));
-        format!("INSERT OR ROLLBACK INTO {} VALUES {}", self.into, vec![row; rows].join(", "))
+        format!("{} VALUES {}", self.insert, vec![row; rows].join(", "))
     }
 }
 
@@ -66,7 +66,7 @@ mod tests {
 
     use super::*;
 
-    static PAIRS: Rows<2> = Rows::new("pairs (a, b)");
+    static PAIRS: Rows<2> = Rows::new("INSERT INTO pairs (a, b)");
 
     #[test]
     fn runs_and_what_is_left_are_all_there_in_their_order() {

@@ -66,10 +66,16 @@ impl Runs {
             Ok(Run { id: row.get(0)?, last: unsigned(row, 1)?, level: row.get(2)?, merges: row.get(3)? })
         })?;
         let runs = runs.collect::<Result<_>>()?;
-        let oldest = "SELECT coalesce((SELECT number FROM accepted ORDER BY number LIMIT 1), ?)";
+        let oldest = "SELECT min(coalesce((SELECT number FROM sent ORDER BY number LIMIT 1), ?1),
+            coalesce((SELECT first FROM messages ORDER BY first LIMIT 1), ?1))";
         let mut statement = db.prepare_cached(oldest)?;
         let oldest = statement.query_row([i64::MAX], |row| unsigned(row, 0))?;
         Ok(Self { runs, oldest })
+    }
+
+    /// No message before this one is known any more.
+    pub fn oldest(&self) -> u64 {
+        self.oldest
     }
 
     /// The greatest number that is in a run.
@@ -189,6 +195,27 @@ impl<'a> Source<'a> {
     }
 }
 
+/// Shows every id of every run with its number.
+pub(super) fn for_each(db: &Connection, mut show: impl FnMut(DeviceId, &MessageId, u64)) -> Result<()> {
+    let mut statement = db.prepare("SELECT entries FROM sent_blocks")?;
+    let mut rows = statement.query(())?;
+    while let Some(row) = rows.next()? {
+        for entry in entries(row.get_ref(0)?.as_blob()?) {
+            let [device, id @ .., _] = entry;
+            if let Ok(id) = id.as_flattened().try_into() {
+                show(DeviceId(i64::from_be_bytes(*device)), id, number(entry));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// How many ids there are in all runs, or some more.
+pub(super) fn count(db: &Connection) -> Result<usize> {
+    let blocks = db.query_row("SELECT count(*) FROM sent_blocks", (), |row| unsigned(row, 0))?;
+    Ok(usize::try_from(blocks).unwrap_or(usize::MAX).saturating_mul(BLOCK))
+}
+
 /// Takes the least entry of all.
 fn pop_least(sources: &mut [Source<'_>]) -> Result<Option<Entry>> {
     let with_least = sources.iter_mut().filter(|source| !source.entries.is_empty());
@@ -263,6 +290,7 @@ pub(super) mod tests {
             include_str!("../../migrations/0003_sent_in_order.sql"),
             include_str!("../../migrations/0004_runs_of_ids.sql"),
             include_str!("../../migrations/0005_sent_when_delivered.sql"),
+            include_str!("../../migrations/0006_messages_in_blocks.sql"),
         ] {
             db.execute_batch(migration).unwrap();
         }

@@ -10,17 +10,17 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use rusqlite::{
     Connection, OpenFlags, params,
-    types::ValueRef::{Blob, Integer, Null},
+    types::ValueRef::{Blob, Integer},
 };
 
 use super::{
-    Board, Change, Claim, Credentials, Device, DeviceId, Forgotten, Member, Message, MessageId, Place, Sent,
-    Target, ids::Ids, rows::Rows,
+    Board, Change, Claim, Credentials, Device, DeviceId, Member, Message, MessageId, Sent, blocks::Blocks,
+    ids::Ids, rows::Rows,
 };
 
 /// Of this connection.
@@ -31,16 +31,16 @@ const FORGET: usize = 1000;
 /// Statements that stay prepared.
 const STATEMENTS: usize = 64;
 
-static MESSAGES: Rows<9> =
-    Rows::new("messages (number, id, time, sender, device, account, room, format, body)");
-static SENT: Rows<5> = Rows::new("sent (number, device, id, time, delivered)");
+static ACCEPTED: Rows<5> = Rows::new("INSERT OR ROLLBACK INTO sent (number, device, id, time, delivered)");
+// After a stop, what was forgotten may be so once more.
+static ANSWERED: Rows<5> = Rows::new("INSERT OR IGNORE INTO sent (number, device, id, time, delivered)");
 
 /// What is committed together.
 #[derive(Debug, Default)]
 pub struct Batch {
     /// Accounts, devices and rooms, in their order.
     pub changes: Vec<Change>,
-    /// Accepted messages that somebody needs.
+    /// Accepted messages that somebody needs, in ascending order.
     pub messages: Vec<Arc<Message>>,
     /// Accepted messages that nobody needs.
     pub sent: Vec<Sent>,
@@ -48,10 +48,10 @@ pub struct Batch {
     pub cursors: Vec<(DeviceId, u64)>,
     /// Devices and when they logged in.
     pub seen: Vec<(DeviceId, u64)>,
-    /// Numbers of messages that were delivered for the first time, and when.
-    pub delivered: Vec<(u64, u64)>,
-    /// Messages that nobody needs any more.
-    pub forget: Vec<Forgotten>,
+    /// What was accepted before, and was delivered for the first time now, or never and nobody needs it any more.
+    pub answers: Vec<Sent>,
+    /// Numbers of messages that nobody needs any more.
+    pub forget: Vec<u64>,
 }
 
 impl Batch {
@@ -63,17 +63,13 @@ impl Batch {
             && self.sent.is_empty()
             && self.cursors.is_empty()
             && self.seen.is_empty()
-            && self.delivered.is_empty()
+            && self.answers.is_empty()
             && self.forget.is_empty()
     }
 
     /// Everything that was accepted.
     fn accepted(&self) -> impl Iterator<Item = Sent> {
-        let answer = |message: &Arc<Message>| {
-            let Place { device, id, number, time, .. } = message.place;
-            Sent { device, id, number, time, delivered: 0 }
-        };
-        self.messages.iter().map(answer).chain(self.sent.iter().copied())
+        self.messages.iter().map(|message| message.place.answer(0)).chain(self.sent.iter().copied())
     }
 }
 
@@ -108,6 +104,7 @@ impl From<rusqlite::Error> for NotCommitted {
 pub struct Writer {
     connection: Connection,
     ids: Ids,
+    blocks: Blocks,
     commits: Arc<AtomicU64>,
 }
 
@@ -121,9 +118,15 @@ impl Writer {
         connection.set_prepared_statement_cache_capacity(STATEMENTS);
         connection.execute_batch("PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON")?;
         let ids = Ids::load(&connection)?;
-        let mut writer = Self { connection, ids, commits: Arc::default() };
-        while writer.ids.read(&writer.connection)? {
-            while writer.ids.are_untidy() {
+        let mut waiting = Vec::new();
+        let blocks = Blocks::load(&connection, |place| {
+            if place.number > ids.indexed() {
+                waiting.push(place.answer(0));
+            }
+        })?;
+        let mut writer = Self { connection, ids, blocks, commits: Arc::default() };
+        while writer.ids.read(&writer.connection, &waiting)? {
+            while writer.ids.have_work() {
                 writer.tidy()?;
             }
         }
@@ -141,14 +144,19 @@ impl Writer {
     /// # Errors
     /// [`NotCommitted`]; nothing of the batch has happened then.
     pub fn commit(&mut self, batch: &Batch) -> Result<(), NotCommitted> {
-        self.transaction(|db, ids| {
+        let rests = self.blocks.without(&batch.forget);
+        let written = self.transaction(|db| {
             for sent in batch.accepted() {
-                if ids.sent(db, sent.device, &sent.id)?.is_some() {
+                if self.ids.sent(db, sent.device, &sent.id)?.is_some() {
                     return Err(NotCommitted::Repeated);
                 }
             }
-            Ok(write(db, batch)?)
+            write(db, batch)?;
+            Blocks::delete(db, &rests)?;
+            Ok(Blocks::write(db, &batch.messages)?)
         })?;
+        self.blocks.leave(rests, Instant::now());
+        self.blocks.add(written);
         self.ids.add(batch.accepted());
         Ok(())
     }
@@ -162,17 +170,23 @@ impl Writer {
         keys.iter().filter_map(|(device, id)| self.ids.sent(db, *device, id).transpose()).collect()
     }
 
-    /// What can wait until everybody has an answer: brings ids into their index, once there are enough of them, and
-    /// keeps that small, a step at a time.
+    /// What can wait until everybody has an answer: brings ids into their index, once there are enough of them, keeps
+    /// that small, and frees messages from others that nobody needs any more, a step at a time. True: there will be more
+    /// to do soon.
     ///
     /// # Errors
     /// The database's; it is tried again the next time.
-    pub fn tidy(&mut self) -> Result<(), NotCommitted> {
+    pub fn tidy(&mut self) -> Result<bool, NotCommitted> {
         if self.ids.have_work() {
-            let runs = self.transaction(|db, ids| Ok(ids.work(db)?))?;
+            let runs = self.transaction(|db| Ok(self.ids.work(db)?))?;
             self.ids.worked(runs);
         }
-        Ok(self.ids.grow(&self.connection)?)
+        let now = Instant::now();
+        if self.blocks.have_work(now) {
+            let rows = self.transaction(|db| Ok(self.blocks.work(db, now)?))?;
+            self.blocks.worked(rows);
+        }
+        Ok(self.blocks.are_ragged())
     }
 
     /// Forgets some ids of messages that were accepted before `time` (Unix milliseconds), the oldest first.
@@ -182,7 +196,7 @@ impl Writer {
     /// The database's.
     pub fn forget_sent_before(&mut self, time: u64) -> Result<bool, NotCommitted> {
         // Runs learn of it when they change for the next time.
-        let forgotten = self.transaction(|db, _| Ok(forget(db, time)?))?;
+        let forgotten = self.transaction(|db| Ok(forget(db, time)?))?;
         Ok(forgotten == FORGET)
     }
 
@@ -197,12 +211,12 @@ impl Writer {
 
     /// Everything of `work` is durable, or nothing of it has happened.
     fn transaction<T>(
-        &mut self,
-        work: impl FnOnce(&Connection, &Ids) -> Result<T, NotCommitted>,
+        &self,
+        work: impl FnOnce(&Connection) -> Result<T, NotCommitted>,
     ) -> Result<T, NotCommitted> {
         let db = &self.connection;
         run(db, "BEGIN IMMEDIATE")?;
-        let done = work(db, &self.ids).and_then(|value| {
+        let done = work(db).and_then(|value| {
             run(db, "COMMIT")?;
             Ok(value)
         });
@@ -225,46 +239,12 @@ fn write(db: &Connection, batch: &Batch) -> Result<()> {
     for change in &batch.changes {
         write_change(db, change)?;
     }
-    write_messages(db, &batch.messages)?;
-    write_sent(db, &batch.sent)?;
+    write_sent(db, &ACCEPTED, &batch.sent)?;
+    write_sent(db, &ANSWERED, &batch.answers)?;
     let cursors = batch.cursors.iter().map(|(device, number)| (device.0, *number));
     update(db, "UPDATE devices SET cursor = ? WHERE id = ?", cursors)?;
     let seen = batch.seen.iter().map(|(device, time)| (device.0, *time));
-    update(db, "UPDATE devices SET seen = ? WHERE id = ?", seen)?;
-    for (first, last, time) in ranges(batch.delivered.iter().copied()) {
-        write_answers(db, first, last, time)?;
-    }
-    let mut forget = db.prepare_cached("DELETE FROM messages WHERE number BETWEEN ? AND ?")?;
-    for (first, last, delivered) in ranges(batch.forget.iter().copied()) {
-        if !delivered {
-            write_answers(db, first, last, 0)?;
-        }
-        forget.execute([first, last].map(u64::cast_signed))?;
-    }
-    Ok(())
-}
-
-/// From now on `sent` says what these messages got as an answer, and when they were delivered.
-fn write_answers(db: &Connection, first: u64, last: u64, delivered: u64) -> Result<()> {
-    let mut statement = db.prepare_cached(
-        "INSERT OR IGNORE INTO sent (number, device, id, time, delivered)
-        SELECT number, device, id, time, ? FROM messages WHERE number BETWEEN ? AND ?",
-    )?;
-    statement.execute([delivered, first, last].map(u64::cast_signed)).map(drop)
-}
-
-/// What is delivered or forgotten together mostly came together: first and last number, and what they share.
-fn ranges<T: Copy + Ord>(numbers: impl Iterator<Item = (u64, T)>) -> Vec<(u64, u64, T)> {
-    let mut numbers: Vec<_> = numbers.collect();
-    numbers.sort_unstable();
-    let mut ranges: Vec<(u64, u64, T)> = Vec::new();
-    for (number, shared) in numbers {
-        match ranges.last_mut() {
-            Some((_, last, of)) if number <= *last + 1 && *of == shared => *last = number,
-            _ => ranges.push((number, number, shared)),
-        }
-    }
-    ranges
+    update(db, "UPDATE devices SET seen = ? WHERE id = ?", seen)
 }
 
 /// Sets what comes second in a pair in the row that comes first.
@@ -273,29 +253,8 @@ fn update(db: &Connection, statement: &str, mut rows: impl Iterator<Item = (i64,
     rows.try_for_each(|(key, value)| statement.execute([value.cast_signed(), key]).map(drop))
 }
 
-fn write_messages(db: &Connection, messages: &[Arc<Message>]) -> Result<()> {
-    MESSAGES.insert(db, messages, |message| {
-        let place = &message.place;
-        let (account, room) = match place.target {
-            Target::User(account) => (Integer(account.0), Null),
-            Target::Room(room) => (Null, Integer(room.0)),
-        };
-        [
-            Integer(place.number.cast_signed()),
-            Blob(&place.id),
-            Integer(place.time.cast_signed()),
-            Integer(place.sender.0),
-            Integer(place.device.0),
-            account,
-            room,
-            Integer(message.format.into()),
-            Blob(message.body()),
-        ]
-    })
-}
-
-fn write_sent(db: &Connection, sent: &[Sent]) -> Result<()> {
-    SENT.insert(db, sent, |Sent { device, id, number, time, delivered }| {
+fn write_sent(db: &Connection, rows: &Rows<5>, sent: &[Sent]) -> Result<()> {
+    rows.insert(db, sent, |Sent { device, id, number, time, delivered }| {
         [
             Integer(number.cast_signed()),
             Integer(device.0),
@@ -363,18 +322,4 @@ fn write_change(db: &Connection, change: &Change) -> Result<()> {
         }
     }
     .map(drop)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ranges_have_no_number_more_and_none_less() {
-        let of = |numbers: &[(u64, char)]| ranges(numbers.iter().copied());
-        assert_eq!(of(&[]), []);
-        let mixed = [7, 3, 5, 4, 9, 9, 10].map(|number| (number, 'a'));
-        assert_eq!(of(&mixed), [(3, 5, 'a'), (7, 7, 'a'), (9, 10, 'a')]);
-        assert_eq!(of(&[(3, 'a'), (1, 'b'), (2, 'a'), (4, 'b')]), [(1, 1, 'b'), (2, 3, 'a'), (4, 4, 'b')]);
-    }
 }
