@@ -34,8 +34,18 @@ pub struct Released {
     pub forgotten: Vec<u64>,
     /// Those of them that were never delivered.
     pub undelivered: Vec<Sent>,
-    /// Messages that were delivered for the first time.
-    pub delivered: Vec<Waiting>,
+    /// Messages that were delivered for the first time, and when in Unix milliseconds.
+    pub delivered: Vec<(Waiting, u64)>,
+}
+
+impl Released {
+    /// Nobody needs a message any more.
+    pub fn forget(&mut self, place: &Place, delivered: bool) {
+        self.forgotten.push(place.number);
+        if !delivered {
+            self.undelivered.push(place.answer(0));
+        }
+    }
 }
 
 /// See the module.
@@ -110,54 +120,53 @@ impl Mailboxes {
         behind.into_iter().flatten().take(most).copied()
     }
 
-    /// A device of `account` has acknowledged everything up to `number`.
-    pub fn acknowledge(&mut self, device: DeviceId, account: AccountId, number: u64) -> Released {
-        let mut released = Released::default();
-        let Some(list) = self.lists.get_mut(&device) else { return released };
-        let taken: Vec<u64> = list.drain(..list.partition_point(|n| *n <= number)).collect();
+    /// A device of `account` has acknowledged everything up to `number`, at `now` (Unix milliseconds).
+    pub fn acknowledge(
+        &mut self,
+        device: DeviceId,
+        account: AccountId,
+        number: u64,
+        now: u64,
+        released: &mut Released,
+    ) {
+        let Some(list) = self.lists.get_mut(&device) else { return };
+        for number in list.drain(..list.partition_point(|n| *n <= number)) {
+            let Entry::Occupied(mut message) = self.waiting.entry(number) else { continue };
+            if !message.get().delivered && reaches(&message.get().place, account) {
+                message.get_mut().delivered = true;
+                released.delivered.push((*message.get(), now));
+            }
+            release(message, released);
+        }
         if list.is_empty() {
             // An idle device costs nothing.
             self.lists.remove(&device);
         }
-        for number in taken {
-            let Entry::Occupied(mut message) = self.waiting.entry(number) else { continue };
-            if !message.get().delivered && reaches(&message.get().place, account) {
-                message.get_mut().delivered = true;
-                released.delivered.push(*message.get());
-            }
-            release(message, &mut released);
-        }
-        released
     }
 
     /// `devices` of `account` no longer read a room; copies of what the account sent there stay.
-    pub fn leave(&mut self, devices: &[DeviceId], account: AccountId, room: RoomId) -> Released {
+    pub fn leave(&mut self, devices: &[DeviceId], account: AccountId, room: RoomId, released: &mut Released) {
         let leaves = |place: &Place| place.target == Target::Room(room) && place.sender != account;
-        let mut released = Released::default();
         for device in devices {
-            self.drop_where(*device, leaves, &mut released);
+            self.drop_where(*device, leaves, released);
         }
-        released
     }
 
     /// A device is no longer bound.
-    pub fn remove_device(&mut self, device: DeviceId) -> Released {
-        let mut released = Released::default();
+    pub fn remove_device(&mut self, device: DeviceId, released: &mut Released) {
         for number in self.lists.remove(&device).unwrap_or_default() {
-            self.release(number, &mut released);
+            self.release(number, released);
         }
-        released
     }
 
     /// A room doesn't exist any more, nor what was said in it.
-    pub fn remove_room(&mut self, room: RoomId) -> Released {
-        let gone = |place: &Place| place.target == Target::Room(room);
-        self.forget_where(gone)
+    pub fn remove_room(&mut self, room: RoomId, released: &mut Released) {
+        self.forget_where(|place| place.target == Target::Room(room), released);
     }
 
     /// Drops messages that were accepted before `time` (Unix milliseconds).
-    pub fn expire(&mut self, time: u64) -> Released {
-        self.forget_where(|place| place.time < time)
+    pub fn expire(&mut self, time: u64, released: &mut Released) {
+        self.forget_where(|place| place.time < time, released);
     }
 
     /// A message that waits. After a repeated SEND its delivery is told to the connection that asked last.
@@ -165,14 +174,12 @@ impl Mailboxes {
         self.waiting.get_mut(&number)
     }
 
-    fn forget_where(&mut self, gone: impl Fn(&Place) -> bool) -> Released {
-        let mut released = Released::default();
+    fn forget_where(&mut self, gone: impl Fn(&Place) -> bool, released: &mut Released) {
         if self.waiting.values().any(|m| gone(&m.place)) {
             for device in self.lists.keys().copied().collect::<Vec<_>>() {
-                self.drop_where(device, &gone, &mut released);
+                self.drop_where(device, &gone, released);
             }
         }
-        released
     }
 
     fn drop_where(&mut self, device: DeviceId, gone: impl Fn(&Place) -> bool, released: &mut Released) {
@@ -202,10 +209,7 @@ fn release(mut message: OccupiedEntry<'_, u64, Waiting>, released: &mut Released
     message.get_mut().lists -= 1;
     if message.get().lists == 0 {
         let Waiting { place, delivered, .. } = message.remove();
-        released.forgotten.push(place.number);
-        if !delivered {
-            released.undelivered.push(place.answer(0));
-        }
+        released.forget(&place, delivered);
     }
 }
 
@@ -241,6 +245,17 @@ mod tests {
         Waiting::new(place, false, None)
     }
 
+    /// What `change` has done to the mailboxes.
+    fn released(boxes: &mut Mailboxes, change: impl FnOnce(&mut Mailboxes, &mut Released)) -> Released {
+        let mut released = Released::default();
+        change(boxes, &mut released);
+        released
+    }
+
+    fn acknowledge(boxes: &mut Mailboxes, device: DeviceId, account: AccountId, number: u64) -> Released {
+        released(boxes, |boxes, released| boxes.acknowledge(device, account, number, 9, released))
+    }
+
     fn after(boxes: &Mailboxes, device: DeviceId, number: u64, most: usize) -> Vec<u64> {
         boxes.after(device, number, most).collect()
     }
@@ -257,10 +272,13 @@ mod tests {
     fn a_message_stays_until_the_last_device_has_acknowledged() {
         let mut boxes = boxes(9, &[1, 2, 4], Target::User(BOB));
         assert_eq!(after(&boxes, BOB_PHONE, 1, 9), [2, 4]);
-        let first = boxes.acknowledge(BOB_PHONE, BOB, 2);
+        let first = acknowledge(&mut boxes, BOB_PHONE, BOB, 2);
         assert!(first.forgotten.is_empty());
-        assert_eq!(first.delivered.iter().map(|m| m.place.number).collect::<Vec<_>>(), [1, 2]);
-        let second = boxes.acknowledge(BOB_DESK, BOB, 4);
+        assert_eq!(
+            first.delivered.iter().map(|(m, time)| (m.place.number, *time)).collect::<Vec<_>>(),
+            [(1, 9), (2, 9)]
+        );
+        let second = acknowledge(&mut boxes, BOB_DESK, BOB, 4);
         assert_eq!(second.forgotten, [1, 2]);
         assert!(second.undelivered.is_empty());
         assert_eq!(second.delivered.len(), 1, "1 and 2 were delivered before");
@@ -270,8 +288,8 @@ mod tests {
     #[test]
     fn acknowledging_twice_releases_once() {
         let mut boxes = boxes(9, &[1], Target::User(BOB));
-        boxes.acknowledge(BOB_PHONE, BOB, 1);
-        boxes.acknowledge(BOB_PHONE, BOB, 1);
+        acknowledge(&mut boxes, BOB_PHONE, BOB, 1);
+        acknowledge(&mut boxes, BOB_PHONE, BOB, 1);
         assert_eq!(boxes.len(), 1);
         assert_eq!(after(&boxes, BOB_DESK, 0, 9), [1]);
     }
@@ -280,14 +298,14 @@ mod tests {
     fn a_copy_for_the_sender_is_no_delivery() {
         let mut boxes = Mailboxes::new(9);
         boxes.place(to(1, Target::User(BOB)), &[BOB_PHONE, DeviceId(12)]);
-        assert!(boxes.acknowledge(DeviceId(12), ALICE, 1).delivered.is_empty());
-        assert_eq!(boxes.acknowledge(BOB_PHONE, BOB, 1).delivered.len(), 1);
+        assert!(acknowledge(&mut boxes, DeviceId(12), ALICE, 1).delivered.is_empty());
+        assert_eq!(acknowledge(&mut boxes, BOB_PHONE, BOB, 1).delivered.len(), 1);
     }
 
     #[test]
     fn a_full_list_is_skipped_and_the_others_are_not() {
         let mut boxes = boxes(2, &[1, 2], Target::Room(ROOM));
-        boxes.acknowledge(BOB_DESK, BOB, 1);
+        acknowledge(&mut boxes, BOB_DESK, BOB, 1);
         assert!(!boxes.has_room(BOB_PHONE, 0));
         assert!(boxes.has_room(BOB_DESK, 0) && !boxes.has_room(BOB_DESK, 1));
         assert!(boxes.place(to(3, Target::Room(ROOM)), &[BOB_PHONE, BOB_DESK]));
@@ -314,9 +332,9 @@ mod tests {
         let mut boxes = boxes(4, &[1, 2], Target::User(BOB));
         boxes.place(to(3, Target::User(ALICE)), &[ALICE_PHONE]);
         assert!(boxes.has_room_for(1) && !boxes.has_room_for(2), "a list may have all three");
-        boxes.acknowledge(BOB_PHONE, BOB, 2);
+        acknowledge(&mut boxes, BOB_PHONE, BOB, 2);
         assert!(!boxes.has_room_for(2), "another list has them yet");
-        boxes.acknowledge(BOB_DESK, BOB, 2);
+        acknowledge(&mut boxes, BOB_DESK, BOB, 2);
         assert!(boxes.has_room_for(3) && !boxes.has_room_for(4));
     }
 
@@ -327,22 +345,22 @@ mod tests {
         let mut own = to(3, Target::Room(ROOM));
         own.place.sender = BOB;
         boxes.place(own, &[BOB_PHONE]);
-        let undelivered = |released: Released| {
-            let undelivered: Vec<_> = released.undelivered.iter().map(|sent| sent.number).collect();
-            assert_eq!(undelivered, released.forgotten);
-            undelivered
-        };
-        assert_eq!(undelivered(boxes.leave(&[BOB_PHONE, BOB_DESK], BOB, ROOM)), [1]);
+        let devices = [BOB_PHONE, BOB_DESK];
+        let left = released(&mut boxes, |boxes, released| boxes.leave(&devices, BOB, ROOM, released));
         assert_eq!(after(&boxes, BOB_PHONE, 0, 9), [2, 3]);
-        assert_eq!(undelivered(boxes.remove_room(ROOM)), [3]);
-        assert_eq!(undelivered(boxes.remove_device(BOB_PHONE)), [2]);
+        let room = released(&mut boxes, |boxes, released| boxes.remove_room(ROOM, released));
+        let device = released(&mut boxes, |boxes, released| boxes.remove_device(BOB_PHONE, released));
+        for (released, number) in [(left, 1), (room, 3), (device, 2)] {
+            assert_eq!(released.forgotten, [number]);
+            assert_eq!(released.undelivered.iter().map(|sent| sent.number).collect::<Vec<_>>(), [number]);
+        }
         assert!(boxes.is_empty());
     }
 
     #[test]
     fn age_ends_a_message() {
         let mut boxes = boxes(9, &[1, 2, 3], Target::User(BOB));
-        let mut expired = boxes.expire(3).forgotten;
+        let mut expired = released(&mut boxes, |boxes, released| boxes.expire(3, released)).forgotten;
         expired.sort_unstable();
         assert_eq!(expired, [1, 2]);
         assert_eq!(after(&boxes, BOB_PHONE, 0, 9), [3]);

@@ -18,8 +18,8 @@ use super::{
 use crate::{
     config::Limits,
     store::{
-        AccountId, Batch, ById, Change, DeviceId, Member, Message, MessageId, Place, Room, RoomId, Sent,
-        Snapshot, Target,
+        AccountId, Batch, ById, Change, DeviceId, Member, Message, MessageId, Place, Room, RoomId, Snapshot,
+        Target,
     },
 };
 
@@ -128,19 +128,8 @@ pub struct State {
 struct Unsaved {
     cursors: BTreeMap<DeviceId, u64>,
     seen: BTreeMap<DeviceId, u64>,
-    delivered: Vec<Confirmation>,
-    forget: Vec<u64>,
-    undelivered: Vec<Sent>,
+    released: Released,
     announced: bool,
-}
-
-impl Unsaved {
-    /// What was delivered is for the caller, who knows when.
-    fn release(&mut self, released: Released) -> Vec<Waiting> {
-        self.forget.extend(released.forgotten);
-        self.undelivered.extend(released.undelivered);
-        released.delivered
-    }
 }
 
 impl Promised {
@@ -183,10 +172,7 @@ impl State {
         for (place, delivered) in messages {
             let readers = state.directory.readers(&place);
             if !state.mailboxes.place(Waiting::new(place, delivered > 0, None), &readers) {
-                state.unsaved.forget.push(place.number);
-                if delivered == 0 {
-                    state.unsaved.undelivered.push(place.answer(0));
-                }
+                state.unsaved.released.forget(&place, delivered > 0);
             }
             state.last_time = place.time;
         }
@@ -329,11 +315,9 @@ impl State {
     pub fn acknowledge(&mut self, id: ConnectionId, number: u64, now: u64) -> bool {
         let Some(connected) = self.presence.get(id) else { return false };
         let (device, account) = (connected.device, connected.account);
-        let released = self.mailboxes.acknowledge(device, account, number);
+        self.mailboxes.acknowledge(device, account, number, now, &mut self.unsaved.released);
         self.directory.set_cursor(device, number);
         self.unsaved.cursors.insert(device, number);
-        let delivered = self.unsaved.release(released);
-        self.unsaved.delivered.extend(delivered.into_iter().map(|message| (message, now)));
         !mem::replace(&mut self.unsaved.announced, true)
     }
 
@@ -421,7 +405,7 @@ impl State {
         match change {
             Change::NoMember(room, account) => {
                 let devices = self.directory.person(*account).map_or_else(Vec::new, |p| p.devices.clone());
-                self.unsaved.release(self.mailboxes.leave(&devices, *account, *room));
+                self.mailboxes.leave(&devices, *account, *room, &mut self.unsaved.released);
                 self.directory.apply(change);
                 self.announce(RoomEventKind::Left, *room, *account, cause);
             }
@@ -430,12 +414,12 @@ impl State {
                 self.announce(RoomEventKind::Joined, member.room, member.account, cause);
             }
             Change::NoRoom(room) => {
-                self.unsaved.release(self.mailboxes.remove_room(*room));
+                self.mailboxes.remove_room(*room, &mut self.unsaved.released);
                 self.directory.apply(change);
             }
             Change::NoDevice(device) => {
                 self.close_device(*device);
-                self.unsaved.release(self.mailboxes.remove_device(*device));
+                self.mailboxes.remove_device(*device, &mut self.unsaved.released);
                 self.unsaved.cursors.remove(device);
                 self.unsaved.seen.remove(device);
                 self.missed.remove(device);
@@ -467,7 +451,7 @@ impl State {
 
     /// Drops what was accepted before a time (Unix milliseconds).
     pub fn expire(&mut self, before: u64) {
-        self.unsaved.release(self.mailboxes.expire(before));
+        self.mailboxes.expire(before, &mut self.unsaved.released);
     }
 
     // ---- connections ----
@@ -526,13 +510,13 @@ impl State {
     /// Moves what acknowledgements have changed into a batch. What they have delivered is for [`Self::confirm`] once
     /// the batch is durable.
     pub fn drain_unsaved(&mut self, batch: &mut Batch) -> Vec<Confirmation> {
-        let unsaved = mem::take(&mut self.unsaved);
-        batch.cursors.extend(unsaved.cursors);
-        batch.seen.extend(unsaved.seen);
-        batch.answers.extend(unsaved.delivered.iter().map(|(message, time)| message.place.answer(*time)));
-        batch.answers.extend(unsaved.undelivered);
-        batch.forget.extend(unsaved.forget);
-        unsaved.delivered
+        let Unsaved { cursors, seen, released, .. } = mem::take(&mut self.unsaved);
+        batch.cursors.extend(cursors);
+        batch.seen.extend(seen);
+        batch.answers.extend(released.delivered.iter().map(|(message, time)| message.place.answer(*time)));
+        batch.answers.extend(released.undelivered);
+        batch.forget.extend(released.forgotten);
+        released.delivered
     }
 
     /// The batch could not be committed: what was drained into it waits for the next one.
@@ -543,8 +527,9 @@ impl State {
         for (device, time) in batch.seen.drain(..) {
             self.unsaved.seen.entry(device).or_insert(time);
         }
-        self.unsaved.delivered.append(&mut deliveries);
-        self.unsaved.forget.append(&mut batch.forget);
-        self.unsaved.undelivered.extend(batch.answers.drain(..).filter(|sent| sent.delivered == 0));
+        let released = &mut self.unsaved.released;
+        released.delivered.append(&mut deliveries);
+        released.forgotten.append(&mut batch.forget);
+        released.undelivered.extend(batch.answers.drain(..).filter(|sent| sent.delivered == 0));
     }
 }
