@@ -515,6 +515,7 @@ impl State {
         batch.seen.extend(seen);
         batch.answers.extend(released.delivered.iter().map(|(message, time)| message.place.answer(*time)));
         batch.answers.extend(released.undelivered);
+        batch.answers.sort_unstable_by_key(|sent| sent.number);
         batch.forget.extend(released.forgotten);
         released.delivered
     }
