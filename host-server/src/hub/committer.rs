@@ -298,6 +298,8 @@ impl Committer {
         self.save_at = None;
         let mut batch = Batch::default();
         let deliveries = self.hub.state().drain_unsaved(&mut batch);
+        // The store has them in this order.
+        batch.answers.sort_unstable_by_key(|sent| sent.number);
         if self.commit(&batch).is_err() {
             self.hub.state().restore_unsaved(batch, deliveries);
             self.save_at = Some(alarm(Duration::from_secs(RETRY.into())));

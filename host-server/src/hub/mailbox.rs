@@ -110,14 +110,14 @@ impl Mailboxes {
     }
 
     /// The first numbers above `after` that wait for a device, at most `most`.
-    pub fn after(&self, device: DeviceId, after: u64, most: usize) -> impl Iterator<Item = u64> {
+    pub fn after(&self, device: DeviceId, after: u64, most: usize) -> impl ExactSizeIterator<Item = u64> {
         let behind = self.lists.get(&device).map(|list| {
             // Who keeps up is near the end.
             let near = list.iter().rev().take(most).position(|n| *n <= after);
             let start = near.map_or_else(|| list.partition_point(|n| *n <= after), |at| list.len() - at);
             list.range(start..)
         });
-        behind.into_iter().flatten().take(most).copied()
+        behind.unwrap_or_default().take(most).copied()
     }
 
     /// A device of `account` has acknowledged everything up to `number`, at `now` (Unix milliseconds).

@@ -230,7 +230,9 @@ impl State {
     fn readers(&self, place: &Place, rooms: &mut ById<RoomId, Vec<DeviceId>>) -> Vec<DeviceId> {
         let Target::Room(room) = place.target else { return self.directory.readers(place) };
         let everybody = rooms.entry(room).or_insert_with(|| self.directory.in_room(room));
-        everybody.iter().copied().filter(|device| *device != place.device).collect()
+        let mut readers = Vec::with_capacity(everybody.len());
+        readers.extend(everybody.iter().filter(|device| **device != place.device));
+        readers
     }
 
     fn resolve(&self, submission: &Submission) -> Result<(Target, &str), Code> {
@@ -298,7 +300,9 @@ impl State {
     pub fn deliveries(&self, id: ConnectionId, after: u64, most: usize) -> Deliveries {
         let mut next = Deliveries::default();
         if let Some(connected) = self.presence.get(id).filter(|_| self.presence.is_receiving(id)) {
-            for number in self.mailboxes.after(connected.device, after, most) {
+            let numbers = self.mailboxes.after(connected.device, after, most);
+            next.ready.reserve(numbers.len());
+            for number in numbers {
                 match self.recent.get(number) {
                     Some(message) => next.ready.push(message),
                     None => {
@@ -515,7 +519,6 @@ impl State {
         batch.seen.extend(seen);
         batch.answers.extend(released.delivered.iter().map(|(message, time)| message.place.answer(*time)));
         batch.answers.extend(released.undelivered);
-        batch.answers.sort_unstable_by_key(|sent| sent.number);
         batch.forget.extend(released.forgotten);
         released.delivered
     }
