@@ -244,42 +244,6 @@ fn ids_of_an_older_database_are_known() {
     });
 }
 
-/// Those of one batch stand in one row.
-#[test]
-fn what_nobody_needs_goes_also_when_somebody_needs_what_came_with_it() {
-    let dir = tempdir().unwrap();
-    block_on(async {
-        let bench = Bench::open(dir.path()).await;
-        let (alice, mut bob) = (bench.device("alice", 1).await, bench.device("bob", 2).await);
-        bench.device("carol", 3).await;
-        for n in 0..100 {
-            let target = if n % 2 == 0 { "@bob" } else { "@carol" };
-            alice.hub.submit(alice.submission(target, id(n), "x")).await.unwrap();
-        }
-        bench.hub.flush().await;
-        assert_eq!(bob.receive().await.len(), 50);
-        bob.acknowledge();
-        // Some time after that, and without anything that happens meanwhile.
-        for _ in 0..100 {
-            if bench.reader.count().await.unwrap() == 50 {
-                break;
-            }
-            smol::Timer::after(std::time::Duration::from_millis(50)).await;
-        }
-        assert_eq!(bench.reader.count().await.unwrap(), 50);
-        bench.kill().await;
-
-        let bench = Bench::open(dir.path()).await;
-        let (bob, mut carol) = (bench.connect(2), bench.connect(3));
-        assert_eq!((bob.attached.pending, carol.attached.pending), (0, 50));
-        assert_eq!(carol.receive().await.len(), 50);
-        carol.acknowledge();
-        bench.hub.flush().await;
-        assert_eq!(bench.reader.count().await.unwrap(), 0);
-        bench.close().await;
-    });
-}
-
 #[test]
 fn delivered_is_told_once_to_the_sender() {
     let dir = tempdir().unwrap();

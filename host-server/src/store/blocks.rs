@@ -299,7 +299,7 @@ mod tests {
         assert!(blocks.are_ragged(), "again");
         forget(&db, &mut blocks, &[4, 11], late);
         assert_eq!(stored(&db), [[0; 0]; 0]);
-        assert!(blocks.blocks.is_empty());
+        assert!(blocks.blocks.is_empty() && !blocks.are_ragged());
     }
 
     #[test]

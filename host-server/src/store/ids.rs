@@ -157,4 +157,27 @@ mod tests {
             assert_eq!(sent.map(|sent| sent.number), Some(number));
         }
     }
+    #[test]
+    fn the_filter_forgets_with_the_index() {
+        const FORGOTTEN: u64 = 66_000;
+        let db = database();
+        db.execute_batch("BEGIN").unwrap();
+        let mut ids = Ids::load(&db).unwrap();
+        let mut insert = db.prepare("INSERT INTO sent VALUES (?, 1, ?, 0, 0)").unwrap();
+        let id = |number: u64| u128::from(number).to_be_bytes();
+        for number in 1..=6 * RECENT as u64 {
+            insert.execute((number.cast_signed(), id(number))).unwrap();
+            let sent = Sent { device: DeviceId(1), id: id(number), number, time: 0, delivered: 0 };
+            ids.add([sent].into_iter());
+            if number == FORGOTTEN {
+                db.execute("DELETE FROM sent WHERE number < ?", [FORGOTTEN.cast_signed()]).unwrap();
+            }
+            if ids.is_full() {
+                ids.worked(ids.work(&db).unwrap());
+            }
+        }
+        let known = (1..FORGOTTEN).filter(|number| ids.filter.has(DeviceId(1), &id(*number))).count();
+        assert!(known < 1000, "{known} are in the layer that stays, or taken for others");
+        assert!(ids.sent(&db, DeviceId(1), &id(FORGOTTEN)).unwrap().is_some());
+    }
 }
