@@ -93,7 +93,7 @@ pub(super) struct Committer {
     /// Messages and their deliveries lately.
     accepted: Decaying,
     deliveries: Decaying,
-    /// When what isn't urgent must be made durable, and what wakes then.
+    /// When what isn't urgent must be made durable, or the database tidied up, and what wakes then.
     save_at: Option<(Instant, Timer)>,
 }
 
@@ -122,11 +122,7 @@ impl Committer {
             if self.is_late() {
                 self.save();
             }
-            match self.writer.tidy() {
-                Ok(true) => self.save_soon(),
-                Ok(false) => {}
-                Err(error) => tracing::error!(%error, "can't tidy the database up"),
-            }
+            self.tidy();
         }
         self.save();
         self.writer.close()
@@ -203,7 +199,13 @@ impl Committer {
     }
 
     fn save_soon(&mut self) {
-        self.save_at.get_or_insert_with(|| alarm(UNSAVED));
+        self.save_by(Instant::now() + UNSAVED);
+    }
+
+    fn save_by(&mut self, time: Instant) {
+        if self.save_at.as_ref().is_none_or(|(at, _)| time < *at) {
+            self.save_at = Some((time, Timer::at(time)));
+        }
     }
 
     fn is_late(&self) -> bool {
@@ -293,6 +295,17 @@ impl Committer {
         Ok(())
     }
 
+    fn tidy(&mut self) {
+        match self.writer.tidy() {
+            Ok(None) => {}
+            Ok(Some(next)) => self.save_by(next),
+            Err(error) => {
+                tracing::error!(%error, "can't tidy the database up");
+                self.save_by(Instant::now() + Duration::from_secs(RETRY.into()));
+            }
+        }
+    }
+
     /// Makes durable what isn't urgent.
     fn save(&mut self) {
         self.save_at = None;
@@ -302,7 +315,7 @@ impl Committer {
         batch.answers.sort_unstable_by_key(|sent| sent.number);
         if self.commit(&batch).is_err() {
             self.hub.state().restore_unsaved(batch, deliveries);
-            self.save_at = Some(alarm(Duration::from_secs(RETRY.into())));
+            self.save_by(Instant::now() + Duration::from_secs(RETRY.into()));
             return;
         }
         let mut wakes = Wakes::default();
@@ -420,11 +433,6 @@ impl Committer {
     fn write(&mut self, batch: &Batch) -> Result<(), NotCommitted> {
         if batch.is_empty() { Ok(()) } else { self.writer.commit(batch) }
     }
-}
-
-fn alarm(after: Duration) -> (Instant, Timer) {
-    let time = Instant::now() + after;
-    (time, Timer::at(time))
 }
 
 /// What becomes of messages.

@@ -199,11 +199,11 @@ impl Directory {
         match place.target {
             Target::User(account) => self.add_devices(account, &mut readers),
             Target::Room(room) => {
-                let room = self.rooms.get(&room);
+                // With a room goes what was said in it.
+                let Some(room) = self.rooms.get(&room) else { return readers };
                 // Most members have one device.
-                readers.reserve(room.map_or(0, |room| room.members.len()));
-                let members = room.into_iter().flat_map(|room| room.members.values());
-                for member in members.filter(|m| m.joined_at < place.number) {
+                readers.reserve(room.members.len());
+                for member in room.members.values().filter(|m| m.joined_at < place.number) {
                     self.add_devices(member.account, &mut readers);
                 }
             }

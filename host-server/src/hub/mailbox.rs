@@ -63,6 +63,11 @@ impl Mailboxes {
         Self { lists: ById::default(), waiting: ById::default(), capacity }
     }
 
+    /// From now on, lists take messages up to another capacity; those that have more keep it.
+    pub fn limit(&mut self, capacity: usize) {
+        self.capacity = capacity;
+    }
+
     /// Whether a device's list takes another message.
     #[must_use]
     pub fn has_room(&self, device: DeviceId, coming: usize) -> bool {

@@ -152,7 +152,8 @@ impl State {
     pub fn new(snapshot: Snapshot, limits: Limits) -> Self {
         let mut state = Self {
             directory: Directory::default(),
-            mailboxes: Mailboxes::new(limits.mailbox as usize),
+            // What was accepted stays, whatever the limits are today.
+            mailboxes: Mailboxes::new(usize::MAX),
             presence: Presence::default(),
             recent: Recent::default(),
             last_number: snapshot.last_number,
@@ -176,6 +177,7 @@ impl State {
             }
             state.last_time = place.time;
         }
+        state.mailboxes.limit(state.limits.mailbox as usize);
         state
     }
 

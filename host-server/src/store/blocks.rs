@@ -19,7 +19,7 @@ use super::{
     writer::unsigned,
 };
 
-/// Bytes of a row, unless its first message is longer: what is read when one of them is.
+/// Bytes of a row at most, more than the longest message: what is read when one of them is.
 const ROW: usize = 32 << 10;
 /// Those that come together are acknowledged within the time that acknowledgements may take; it isn't worth while to
 /// write the rest of a row again before.
@@ -110,7 +110,10 @@ impl Blocks {
             let here;
             (here, numbers) = numbers.split_at(numbers.partition_point(|number| *number <= block.last));
             let is_needed = |number: &u64| here.binary_search(number).is_err();
-            rests.push((*first, block.needed.iter().copied().filter(is_needed).collect()));
+            let needed: Vec<_> = block.needed.iter().copied().filter(is_needed).collect();
+            if needed.len() < block.needed.len() {
+                rests.push((*first, needed));
+            }
         }
         rests
     }
@@ -128,9 +131,7 @@ impl Blocks {
         for (first, needed) in rests {
             if needed.is_empty() {
                 self.blocks.remove(&first);
-            } else if let Some(block) = self.blocks.get_mut(&first)
-                && needed.len() < block.needed.len()
-            {
+            } else if let Some(block) = self.blocks.get_mut(&first) {
                 block.needed = needed;
                 if !std::mem::replace(&mut block.is_ragged, true) {
                     self.ragged.push_back((first, now));
@@ -141,14 +142,9 @@ impl Blocks {
         while self.ragged.pop_front_if(|(first, _)| !self.blocks.contains_key(first)).is_some() {}
     }
 
-    /// Whether some rows will be written again.
-    pub fn are_ragged(&self) -> bool {
-        !self.ragged.is_empty()
-    }
-
-    /// Whether [`work`](Self::work) has something to do.
-    pub fn have_work(&self, now: Instant) -> bool {
-        self.due(now).next().is_some()
+    /// When [`work`](Self::work) has something to do.
+    pub fn next_work(&self) -> Option<Instant> {
+        self.ragged.front().map(|(_, since)| *since + PATIENCE)
     }
 
     /// Writes some rows again without what nobody needs, within a transaction, and says how many. When that is durable,
@@ -287,19 +283,19 @@ mod tests {
         let start = Instant::now();
         forget(&db, &mut blocks, &[7, 1, 5, 12], start);
         assert_eq!(stored(&db), [[1, 2, 4], [5, 6, 7], [9, 11, 12]], "what is read again is forgotten again");
-        assert!(blocks.are_ragged() && !blocks.have_work(start));
+        assert_eq!(blocks.next_work(), Some(start + PATIENCE));
         forget(&db, &mut blocks, &[6, 2], start + PATIENCE / 2);
         assert_eq!(stored(&db), [[1, 2, 4], [9, 11, 12]]);
         let late = start + PATIENCE;
-        assert!(blocks.have_work(late));
+        assert_eq!(blocks.next_work(), Some(late));
         assert_eq!(work(&db, &mut blocks, late), 3, "of which one is gone");
         assert_eq!(stored(&db), [vec![4], vec![9, 11]]);
-        assert!(!blocks.are_ragged() && !blocks.have_work(late));
+        assert_eq!(blocks.next_work(), None);
         forget(&db, &mut blocks, &[9], late);
-        assert!(blocks.are_ragged(), "again");
+        assert!(blocks.next_work().is_some(), "again");
         forget(&db, &mut blocks, &[4, 11], late);
         assert_eq!(stored(&db), [[0; 0]; 0]);
-        assert!(blocks.blocks.is_empty() && !blocks.are_ragged());
+        assert!(blocks.blocks.is_empty() && blocks.next_work().is_none());
     }
 
     #[test]
@@ -318,7 +314,7 @@ mod tests {
         let mut blocks = three(&db);
         forget(&db, &mut blocks, &[0, 3, 8, 10, 13, u64::MAX], Instant::now());
         assert_eq!(stored(&db), [[1, 2, 4], [5, 6, 7], [9, 11, 12]]);
-        assert!(!blocks.are_ragged());
+        assert!(blocks.next_work().is_none());
         forget(&db, &mut blocks, &(0..20).collect::<Vec<_>>(), Instant::now());
         assert!(stored(&db).is_empty());
     }

@@ -14,8 +14,10 @@ use super::{DeviceId, MessageId, runs};
 
 /// Of fresh ids, those that a full layer takes for known: each is looked for in vain, which takes some 20 µs.
 const FALSE_POSITIVES: f64 = 0.0005;
-/// Ids for which the first layer has room: 127 KiB.
+/// Ids for which a layer has room at least: 127 KiB.
 const LEAST: usize = 1 << 16;
+/// Ids for which a layer has bits at most, 16 MiB: with twice as many in it, one fresh one in thirty is looked for in vain.
+const MOST: usize = 1 << 23;
 
 /// See the module.
 #[derive(Debug)]
@@ -25,6 +27,8 @@ pub(super) struct Filter {
     hasher: RandomState,
     /// The oldest first.
     layers: Vec<Layer>,
+    /// Nobody asks for ids of messages before this number.
+    oldest: u64,
 }
 
 #[derive(Debug)]
@@ -39,7 +43,7 @@ struct Layer {
 impl Filter {
     /// With all ids that the index has.
     pub fn load(db: &Connection) -> Result<Self> {
-        let mut filter = Self { hasher: RandomState::default(), layers: Vec::new() };
+        let mut filter = Self { hasher: RandomState::default(), layers: Vec::new(), oldest: 0 };
         filter.grow(runs::count(db)?);
         runs::for_each(db, |device, id, number| filter.add(device, id, number))?;
         Ok(filter)
@@ -55,8 +59,10 @@ impl Filter {
     pub fn add(&mut self, device: DeviceId, id: &MessageId, number: u64) {
         let hash = self.hasher.hash_one((device, id));
         if self.layers.last().is_none_or(|layer| layer.ids == layer.room) {
-            // There are few layers, and each has room for twice as many as those before.
-            self.grow(2 * self.layers.iter().map(|layer| layer.ids).sum::<usize>());
+            // There are few layers, as each has room for as many as are known: no more than there are numbers, nor than
+            // are in those before.
+            let known = usize::try_from(number.saturating_sub(self.oldest)).unwrap_or(usize::MAX);
+            self.grow(known.min(self.layers.iter().map(|layer| layer.ids).sum()));
         }
         if let Some(layer) = self.layers.last_mut() {
             layer.bits.insert_hash(hash);
@@ -67,13 +73,14 @@ impl Filter {
 
     /// Nobody asks for ids of messages before this number.
     pub fn forget_before(&mut self, number: u64) {
+        self.oldest = number;
         self.layers.retain(|layer| layer.last >= number);
     }
 
     fn grow(&mut self, ids: usize) {
         let room = ids.max(LEAST);
         let bits = BloomFilter::with_false_pos(FALSE_POSITIVES).hasher(self.hasher.clone());
-        self.layers.push(Layer { bits: bits.expected_items(room), ids: 0, room, last: 0 });
+        self.layers.push(Layer { bits: bits.expected_items(room.min(MOST)), ids: 0, room, last: 0 });
     }
 }
 
@@ -88,7 +95,7 @@ mod tests {
     }
 
     fn filter(last: u64) -> Filter {
-        let mut filter = Filter { hasher: RandomState::default(), layers: Vec::new() };
+        let mut filter = Filter { hasher: RandomState::default(), layers: Vec::new(), oldest: 0 };
         (1..=last).for_each(|number| filter.add(DEVICE, &id(number), number));
         filter
     }
@@ -98,7 +105,7 @@ mod tests {
         let last = 9 * LEAST as u64 + 1;
         let filter = filter(last);
         let rooms: Vec<_> = filter.layers.iter().map(|layer| layer.room / LEAST).collect();
-        assert_eq!(rooms, [1, 2, 6, 18]);
+        assert_eq!(rooms, [1, 1, 2, 4, 8]);
         assert!((1..=last).all(|number| filter.has(DEVICE, &id(number))));
         let in_vain = (last + 1..=last + 100_000).filter(|number| filter.has(DEVICE, &id(*number))).count();
         assert!((20..400).contains(&in_vain), "{in_vain} of 100,000");
@@ -119,5 +126,21 @@ mod tests {
         filter.add(DEVICE, &id(7), 7);
         assert!(filter.has(DEVICE, &id(7)));
         assert!(!filter.has(DEVICE, &id(8)));
+    }
+
+    /// However long the server runs.
+    #[test]
+    fn it_has_room_for_what_is_known_and_not_for_what_was() {
+        const KNOWN: u64 = 4 * LEAST as u64;
+        let mut filter = filter(0);
+        for number in 1..=20 * KNOWN {
+            filter.add(DEVICE, &id(number), number);
+            if number % 5000 == 0 {
+                filter.forget_before(number.saturating_sub(KNOWN));
+            }
+        }
+        let room: usize = filter.layers.iter().map(|layer| layer.room).sum();
+        assert!(room as u64 <= 3 * KNOWN, "{room}");
+        assert!((20 * KNOWN - 1000..=20 * KNOWN).all(|number| filter.has(DEVICE, &id(number))));
     }
 }

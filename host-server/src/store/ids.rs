@@ -34,8 +34,8 @@ impl Ids {
         self.runs.last()
     }
 
-    /// Reads what the index doesn't have, as much as there may be in memory. `waiting` are the messages that somebody
-    /// needs. True: there may be more.
+    /// Reads what the index doesn't have, as much as there may be in memory, and with it what is among `waiting`, the
+    /// messages that somebody needs, in ascending order. True: there may be more.
     ///
     /// After a stop at any time, it is all of it, so that a disk that is full hinders no start.
     pub fn read(&mut self, db: &Connection, waiting: &[Sent]) -> Result<bool> {
@@ -49,7 +49,8 @@ impl Ids {
             count += 1;
         }
         let more = count == ROOM;
-        let here = waiting.iter().filter(|sent| sent.number > before && (sent.number < last || !more));
+        let behind = &waiting[waiting.partition_point(|sent| sent.number <= before)..];
+        let here = behind.iter().take_while(|sent| sent.number < last || !more);
         here.for_each(|sent| self.add_one(sent.device, sent.id, sent.number));
         Ok(more)
     }
@@ -157,6 +158,7 @@ mod tests {
             assert_eq!(sent.map(|sent| sent.number), Some(number));
         }
     }
+
     #[test]
     fn the_filter_forgets_with_the_index() {
         const FORGOTTEN: u64 = 66_000;

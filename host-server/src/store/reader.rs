@@ -4,7 +4,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use smol::stream::StreamExt as _;
 use sordino_core::{config::OPERATOR, wire::Malformed};
-use sqlx::{Row as _, SqlitePool, sqlite::SqliteRow};
+use sqlx::{Row as _, SqliteConnection, SqlitePool, sqlite::SqliteRow};
 
 use super::{
     Account, AccountId, Board, Claim, Device, Member, Message, Place, Room, RoomId, Snapshot, Target,
@@ -37,7 +37,10 @@ impl Reader {
     /// # Errors
     /// The database's.
     pub async fn messages(&self, numbers: &[u64]) -> sqlx::Result<Vec<Arc<Message>>> {
-        let rows: Vec<Vec<u8>> = sqlx::query_scalar(BLOCKS).bind(json(numbers)).fetch_all(&self.pool).await?;
+        // So that no more rows are in memory than there are connections.
+        let mut connection = self.pool.acquire().await?;
+        let query = sqlx::query_scalar(BLOCKS).bind(json(numbers));
+        let rows: Vec<Vec<u8>> = query.fetch_all(&mut *connection).await?;
         let mut found = Vec::with_capacity(numbers.len());
         for row in &rows {
             for entry in entries(row) {
@@ -47,38 +50,8 @@ impl Reader {
                 }
             }
         }
-        let names = self.names(&found).await?;
+        let names = names(&mut connection, &found).await?;
         found.iter().filter_map(|entry| message(entry, &names).transpose()).collect()
-    }
-
-    /// Of all senders and targets.
-    async fn names(&self, entries: &[Entry<'_>]) -> sqlx::Result<Names> {
-        let mut names = Names::default();
-        let (mut accounts, mut rooms) = (Vec::new(), Vec::new());
-        for Entry { place, .. } in entries {
-            accounts.push(place.sender.0);
-            match place.target {
-                Target::User(account) => accounts.push(account.0),
-                Target::Room(room) => rooms.push(room.0),
-            }
-        }
-        for (ids, query) in [
-            (&mut accounts, "SELECT 0, id, name FROM accounts WHERE id IN (SELECT value FROM json_each(?))"),
-            (&mut rooms, "SELECT 1, id, name FROM rooms WHERE id IN (SELECT value FROM json_each(?))"),
-        ] {
-            ids.sort_unstable();
-            ids.dedup();
-            if ids.is_empty() {
-                continue;
-            }
-            let named: Vec<(bool, i64, String)> =
-                sqlx::query_as(query).bind(json(ids)).fetch_all(&self.pool).await?;
-            names.extend(named.into_iter().map(|(is_room, id, name)| match is_room {
-                true => (Target::Room(RoomId(id)), name),
-                false => (Target::User(AccountId(id)), name),
-            }));
-        }
-        Ok(names)
     }
 
     /// An account's password hash in PHC form; none if there is no such account.
@@ -90,7 +63,7 @@ impl Reader {
         Ok(query.bind(account).fetch_optional(&self.pool).await?.flatten())
     }
 
-    /// The number of stored messages.
+    /// The number of stored messages, with those that nobody needs any more and whose rows have them yet.
     ///
     /// # Errors
     /// The database's.
@@ -192,6 +165,36 @@ impl Reader {
     pub async fn close(&self) {
         self.pool.close().await;
     }
+}
+
+/// Of all senders and targets.
+async fn names(db: &mut SqliteConnection, entries: &[Entry<'_>]) -> sqlx::Result<Names> {
+    let mut names = Names::default();
+    let (mut accounts, mut rooms) = (Vec::new(), Vec::new());
+    for Entry { place, .. } in entries {
+        accounts.push(place.sender.0);
+        match place.target {
+            Target::User(account) => accounts.push(account.0),
+            Target::Room(room) => rooms.push(room.0),
+        }
+    }
+    for (ids, query) in [
+        (&mut accounts, "SELECT 0, id, name FROM accounts WHERE id IN (SELECT value FROM json_each(?))"),
+        (&mut rooms, "SELECT 1, id, name FROM rooms WHERE id IN (SELECT value FROM json_each(?))"),
+    ] {
+        ids.sort_unstable();
+        ids.dedup();
+        if ids.is_empty() {
+            continue;
+        }
+        let named: Vec<(bool, i64, String)> =
+            sqlx::query_as(query).bind(json(ids)).fetch_all(&mut *db).await?;
+        names.extend(named.into_iter().map(|(is_room, id, name)| match is_room {
+            true => (Target::Room(RoomId(id)), name),
+            false => (Target::User(AccountId(id)), name),
+        }));
+    }
+    Ok(names)
 }
 
 async fn last_row(db: &SqlitePool, table: &str) -> sqlx::Result<i64> {

@@ -42,7 +42,7 @@ struct Run {
 pub(super) struct Runs {
     /// The newest first, and so the levels in ascending order.
     runs: Vec<Run>,
-    /// The least number that wasn't forgotten when this was loaded.
+    /// No lesser number was known any more when this was loaded.
     oldest: u64,
 }
 
@@ -73,7 +73,7 @@ impl Runs {
         Ok(Self { runs, oldest })
     }
 
-    /// No message before this one is known any more.
+    /// No message before this number is known any more.
     pub fn oldest(&self) -> u64 {
         self.oldest
     }

@@ -48,9 +48,10 @@ pub struct Batch {
     pub cursors: Vec<(DeviceId, u64)>,
     /// Devices and when they logged in.
     pub seen: Vec<(DeviceId, u64)>,
-    /// What was accepted before, and was delivered for the first time now, or never and nobody needs it any more.
+    /// What was accepted before, and was delivered for the first time now, or never and nobody needs it any more. In
+    /// ascending order, it is stored quicker.
     pub answers: Vec<Sent>,
-    /// Numbers of messages that nobody needs any more.
+    /// Numbers of messages of earlier batches that nobody needs any more.
     pub forget: Vec<u64>,
 }
 
@@ -127,7 +128,7 @@ impl Writer {
         let mut writer = Self { connection, ids, blocks, commits: Arc::default() };
         while writer.ids.read(&writer.connection, &waiting)? {
             while writer.ids.have_work() {
-                writer.tidy()?;
+                writer.tidy_ids()?;
             }
         }
         Ok(writer)
@@ -171,22 +172,33 @@ impl Writer {
     }
 
     /// What can wait until everybody has an answer: brings ids into their index, once there are enough of them, keeps
-    /// that small, and frees messages from others that nobody needs any more, a step at a time. True: there will be more
-    /// to do soon.
+    /// that small, and rids rows of messages that nobody needs any more, a step at a time. When there will be more to do
+    /// of the last.
     ///
     /// # Errors
     /// The database's; it is tried again the next time.
-    pub fn tidy(&mut self) -> Result<bool, NotCommitted> {
+    pub fn tidy(&mut self) -> Result<Option<Instant>, NotCommitted> {
+        // One goes on when the other can't.
+        let ids = self.tidy_ids();
+        self.tidy_blocks(Instant::now())?;
+        ids?;
+        Ok(self.blocks.next_work())
+    }
+
+    fn tidy_ids(&mut self) -> Result<(), NotCommitted> {
         if self.ids.have_work() {
             let runs = self.transaction(|db| Ok(self.ids.work(db)?))?;
             self.ids.worked(runs);
         }
-        let now = Instant::now();
-        if self.blocks.have_work(now) {
+        Ok(())
+    }
+
+    fn tidy_blocks(&mut self, now: Instant) -> Result<(), NotCommitted> {
+        if self.blocks.next_work().is_some_and(|time| time <= now) {
             let rows = self.transaction(|db| Ok(self.blocks.work(db, now)?))?;
             self.blocks.worked(rows);
         }
-        Ok(self.blocks.are_ragged())
+        Ok(())
     }
 
     /// Forgets some ids of messages that were accepted before `time` (Unix milliseconds), the oldest first.
@@ -200,11 +212,17 @@ impl Writer {
         Ok(forgotten == FORGET)
     }
 
-    /// Writes the log back into the database and closes it.
+    /// Deletes what nobody needs, writes the log back into the database and closes it.
     ///
     /// # Errors
     /// The database's.
-    pub fn close(self) -> Result<()> {
+    pub fn close(mut self) -> Result<()> {
+        while let Some(time) = self.blocks.next_work() {
+            // What stays is forgotten again after the next start.
+            if self.tidy_blocks(time).is_err() {
+                break;
+            }
+        }
         self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", (), |_| Ok(()))?;
         self.connection.close().map_err(|(_, error)| error)
     }
