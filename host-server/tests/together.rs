@@ -122,6 +122,7 @@ fn with_a_room_goes_what_was_said_in_it_also_after_a_crash() {
 
         let bench = Bench::open(dir.path()).await;
         let (mut desk, mut carol) = (bench.connect(2), bench.connect(3));
+        assert_eq!((desk.attached.pending, carol.attached.pending), (50, 50));
         assert_eq!(desk.receive().await, ["@carol"; 50], "copies of what Alice sent");
         assert_eq!(carol.receive().await, ["@carol"; 50]);
         bench.close().await;

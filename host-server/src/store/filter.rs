@@ -27,8 +27,6 @@ pub(super) struct Filter {
     hasher: RandomState,
     /// The oldest first.
     layers: Vec<Layer>,
-    /// Nobody asks for ids of messages before this number.
-    oldest: u64,
 }
 
 #[derive(Debug)]
@@ -43,7 +41,7 @@ struct Layer {
 impl Filter {
     /// With all ids that the index has.
     pub fn load(db: &Connection) -> Result<Self> {
-        let mut filter = Self { hasher: RandomState::default(), layers: Vec::new(), oldest: 0 };
+        let mut filter = Self { hasher: RandomState::default(), layers: Vec::new() };
         filter.grow(runs::count(db)?);
         runs::for_each(db, |device, id, number| filter.add(device, id, number))?;
         Ok(filter)
@@ -59,10 +57,9 @@ impl Filter {
     pub fn add(&mut self, device: DeviceId, id: &MessageId, number: u64) {
         let hash = self.hasher.hash_one((device, id));
         if self.layers.last().is_none_or(|layer| layer.ids == layer.room) {
-            // There are few layers, as each has room for as many as are known: no more than there are numbers, nor than
-            // are in those before.
-            let known = usize::try_from(number.saturating_sub(self.oldest)).unwrap_or(usize::MAX);
-            self.grow(known.min(self.layers.iter().map(|layer| layer.ids).sum()));
+            // There are few layers: each has room for as many as are in all before. One that has room for all that are
+            // known is alone when it is full, so the next has no more.
+            self.grow(self.layers.iter().map(|layer| layer.ids).sum());
         }
         if let Some(layer) = self.layers.last_mut() {
             layer.bits.insert_hash(hash);
@@ -73,7 +70,6 @@ impl Filter {
 
     /// Nobody asks for ids of messages before this number.
     pub fn forget_before(&mut self, number: u64) {
-        self.oldest = number;
         self.layers.retain(|layer| layer.last >= number);
     }
 
@@ -95,7 +91,7 @@ mod tests {
     }
 
     fn filter(last: u64) -> Filter {
-        let mut filter = Filter { hasher: RandomState::default(), layers: Vec::new(), oldest: 0 };
+        let mut filter = Filter { hasher: RandomState::default(), layers: Vec::new() };
         (1..=last).for_each(|number| filter.add(DEVICE, &id(number), number));
         filter
     }
