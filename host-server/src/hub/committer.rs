@@ -10,7 +10,6 @@ use std::{
 };
 
 use smol::{
-    Timer,
     channel::{Receiver, Sender, TryRecvError},
     future::FutureExt as _,
 };
@@ -19,6 +18,7 @@ use sordino_core::messages::Code;
 use super::{
     Hub, Now,
     decaying::Decaying,
+    due::Due,
     outlet::{Outgoing, Wakes},
     patience::Patience,
     presence::ConnectionId,
@@ -34,8 +34,10 @@ const CROWD: (usize, usize) = (4, 128);
 /// Acknowledgements alone aren't urgent: lost ones are only given again. Their senders are told when they are durable,
 /// so that each hears of many at once.
 const UNSAVED: Duration = Duration::from_millis(100);
-/// What a client is asked to wait when the disk refuses, and what isn't urgent waits too, in seconds.
+/// What a client is asked to wait when the disk refuses, in seconds.
 const RETRY: u32 = 5;
+/// What isn't urgent waits as long then.
+const DISK: Duration = Duration::from_secs(RETRY as u64);
 
 /// JOIN or LEAVE.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,8 +95,10 @@ pub(super) struct Committer {
     /// Messages and their deliveries lately.
     accepted: Decaying,
     deliveries: Decaying,
-    /// When what isn't urgent must be made durable, or the database tidied up, and what wakes then.
-    save_at: Option<(Instant, Timer)>,
+    /// When what isn't urgent must be made durable.
+    saving: Due,
+    /// When the database must be tidied up, whatever happens until then.
+    tidying: Due,
 }
 
 impl Committer {
@@ -107,7 +111,8 @@ impl Committer {
             lately: 0,
             accepted: Decaying::default(),
             deliveries: Decaying::default(),
-            save_at: None,
+            saving: Due::default(),
+            tidying: Due::default(),
         }
     }
 
@@ -119,7 +124,7 @@ impl Committer {
             open = self.gather(&mut batch).await;
             self.lately = (self.lately / 2).max(batch.len());
             self.process(batch);
-            if self.is_late() {
+            if self.saving.is_late() {
                 self.save();
             }
             self.tidy();
@@ -181,11 +186,10 @@ impl Committer {
         true
     }
 
-    /// The next request, unless something else must be saved before.
+    /// The next request, unless something else must be done before.
     async fn next(&mut self) -> Option<Request> {
-        let Some((_, alarm)) = &mut self.save_at else { return self.requests.recv().await.ok() };
         let late = async {
-            alarm.await;
+            self.saving.wait().or(self.tidying.wait()).await;
             None
         };
         async { self.requests.recv().await.ok() }.or(late).await
@@ -199,17 +203,7 @@ impl Committer {
     }
 
     fn save_soon(&mut self) {
-        self.save_by(Instant::now() + UNSAVED);
-    }
-
-    fn save_by(&mut self, time: Instant) {
-        if self.save_at.as_ref().is_none_or(|(at, _)| time < *at) {
-            self.save_at = Some((time, Timer::at(time)));
-        }
-    }
-
-    fn is_late(&self) -> bool {
-        self.save_at.as_ref().is_some_and(|(time, _)| *time <= Instant::now())
+        self.saving.by(Instant::now() + UNSAVED);
     }
 
     /// Runs of messages are committed together, everything else by itself, all in the order of arrival.
@@ -296,26 +290,23 @@ impl Committer {
     }
 
     fn tidy(&mut self) {
-        match self.writer.tidy() {
-            Ok(None) => {}
-            Ok(Some(next)) => self.save_by(next),
-            Err(error) => {
-                tracing::error!(%error, "can't tidy the database up");
-                self.save_by(Instant::now() + Duration::from_secs(RETRY.into()));
-            }
-        }
+        let next = self.writer.tidy().unwrap_or_else(|error| {
+            tracing::error!(%error, "can't tidy the database up");
+            Some(Instant::now() + DISK)
+        });
+        self.tidying.at(next);
     }
 
     /// Makes durable what isn't urgent.
     fn save(&mut self) {
-        self.save_at = None;
+        self.saving.at(None);
         let mut batch = Batch::default();
         let deliveries = self.hub.state().drain_unsaved(&mut batch);
         // The store has them in this order.
         batch.answers.sort_unstable_by_key(|sent| sent.number);
         if self.commit(&batch).is_err() {
             self.hub.state().restore_unsaved(batch, deliveries);
-            self.save_by(Instant::now() + Duration::from_secs(RETRY.into()));
+            self.saving.by(Instant::now() + DISK);
             return;
         }
         let mut wakes = Wakes::default();

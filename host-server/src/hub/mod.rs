@@ -16,6 +16,7 @@
 mod committer;
 mod decaying;
 mod directory;
+mod due;
 mod lists;
 mod mailbox;
 mod outlet;

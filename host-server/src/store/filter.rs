@@ -16,7 +16,7 @@ use super::{DeviceId, MessageId, runs};
 const FALSE_POSITIVES: f64 = 0.0005;
 /// Ids for which a layer has room at least: 127 KiB.
 const LEAST: usize = 1 << 16;
-/// Ids for which a layer has bits at most, 16 MiB: with twice as many in it, one fresh one in thirty is looked for in vain.
+/// Ids for which a layer has bits at most, 16 MiB: with twice as many in it, one fresh one in twenty is looked for in vain.
 const MOST: usize = 1 << 23;
 
 /// See the module.
