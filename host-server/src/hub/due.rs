@@ -46,6 +46,7 @@ mod tests {
     use super::*;
 
     const MOMENT: Duration = Duration::from_millis(20);
+    const HOUR: Duration = Duration::from_secs(3600);
 
     /// Whether it rings before a time.
     fn rings_before(due: &mut Due, time: Instant) -> bool {
@@ -65,14 +66,15 @@ mod tests {
         let start = Instant::now();
         let mut due = Due::default();
         assert!(!rings_before(&mut due, start + MOMENT) && !due.is_late());
-        due.by(start + 3 * MOMENT);
+        due.by(start + HOUR);
         due.by(start);
-        assert!(!due.is_late() && !rings_before(&mut due, start + 2 * MOMENT));
-        assert!(rings_before(&mut due, start + 100 * MOMENT) && due.is_late());
-        assert!(Instant::now() >= start + 3 * MOMENT);
+        assert!(!rings_before(&mut due, start + 2 * MOMENT) && !due.is_late());
+        due.at(Some(start));
+        assert!(rings_before(&mut due, start + HOUR) && due.is_late());
         due.at(None);
         assert!(!due.is_late());
-        due.by(start);
-        assert!(due.is_late() && rings_before(&mut due, start + 100 * MOMENT));
+        due.by(start + 3 * MOMENT);
+        assert!(rings_before(&mut due, start + HOUR) && due.is_late());
+        assert!(Instant::now() >= start + 3 * MOMENT);
     }
 }

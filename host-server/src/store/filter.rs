@@ -139,4 +139,12 @@ mod tests {
         assert!(room as u64 <= 3 * KNOWN, "{room}");
         assert!((20 * KNOWN - 1000..=20 * KNOWN).all(|number| filter.has(DEVICE, &id(number))));
     }
+
+    #[test]
+    fn a_layer_of_any_room_has_bounded_bits() {
+        let mut filter = filter(0);
+        [MOST, 16 * MOST].into_iter().for_each(|room| filter.grow(room));
+        assert_eq!(filter.layers[0].bits.num_bits(), filter.layers[1].bits.num_bits());
+        assert!(filter.layers[1].bits.num_bits() <= 8 * (16 << 20));
+    }
 }
