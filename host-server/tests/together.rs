@@ -43,6 +43,17 @@ async fn execute(dir: &Path, statement: &'static str) {
     other.close().await.unwrap();
 }
 
+/// Some time later, and without anything that happens meanwhile, half of the messages are stored.
+async fn half_remains(bench: &Bench) {
+    for _ in 0..200 {
+        if bench.reader.count().await.unwrap() == MESSAGES / 2 {
+            return;
+        }
+        Timer::after(Duration::from_millis(50)).await;
+    }
+    panic!("there are {}", bench.reader.count().await.unwrap());
+}
+
 #[test]
 fn each_gets_its_own_from_the_store() {
     let dir = tempdir().unwrap();
@@ -66,14 +77,7 @@ fn what_nobody_needs_goes_while_the_rest_waits() {
         let (_, mut bob) = together(&bench).await;
         assert_eq!(bob.receive().await.len(), 50);
         bob.acknowledge();
-        // Some time after that, and without anything that happens meanwhile.
-        for _ in 0..100 {
-            if bench.reader.count().await.unwrap() == 50 {
-                break;
-            }
-            Timer::after(Duration::from_millis(50)).await;
-        }
-        assert_eq!(bench.reader.count().await.unwrap(), 50);
+        half_remains(&bench).await;
         bench.kill().await;
 
         let bench = Bench::open(dir.path()).await;
@@ -83,6 +87,28 @@ fn what_nobody_needs_goes_while_the_rest_waits() {
         carol.acknowledge();
         bench.hub.flush().await;
         assert_eq!(bench.reader.count().await.unwrap(), 0);
+        bench.close().await;
+    });
+}
+
+#[test]
+fn what_nobody_needs_goes_when_the_disk_lets_it() {
+    let dir = tempdir().unwrap();
+    block_on(async {
+        let bench = Bench::open(dir.path()).await;
+        let (_, mut bob) = together(&bench).await;
+        execute(
+            dir.path(),
+            "CREATE TRIGGER refused BEFORE UPDATE ON messages BEGIN SELECT RAISE(ABORT, 'disk full'); END",
+        )
+        .await;
+        bob.receive().await;
+        bob.acknowledge();
+        // Its time comes and goes.
+        Timer::after(Duration::from_millis(1500)).await;
+        assert!(bench.reader.count().await.unwrap() > MESSAGES / 2);
+        execute(dir.path(), "DROP TRIGGER refused").await;
+        half_remains(&bench).await;
         bench.close().await;
     });
 }

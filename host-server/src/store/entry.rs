@@ -5,7 +5,7 @@ use sordino_core::wire::{Field as _, Malformed, Reader};
 use super::{AccountId, DeviceId, Message, Place, RoomId, Target};
 
 /// What is said of a block with something else in it.
-pub(super) const DAMAGED: &str = "a block of messages is damaged";
+pub(super) const DAMAGED: &str = "the database is damaged, in a row of messages: restore it from a copy";
 /// Bytes of an entry beside the body's.
 const HEAD: usize = 60;
 
