@@ -42,6 +42,7 @@ pub mod name;
 mod power;
 pub mod record;
 pub mod signature;
+mod square;
 pub mod suite;
 pub mod wire;
 

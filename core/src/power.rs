@@ -2,6 +2,7 @@
 //! of a length, reads its table as a whole, and erases it. Tables of powers stand in scratch that the caller lends:
 //! the more there is, the fewer multiplications are left.
 
+use crate::square;
 use crypto_bigint::modular::{ConstMontyForm, ConstMontyParams};
 use crypto_bigint::{CtAssign, CtEq, Uint, Word};
 use zeroize::Zeroize;
@@ -54,15 +55,17 @@ pub fn of<M: ConstMontyParams<L>, const L: usize>(
     scratch: &mut [u8],
 ) -> Option<()> {
     let mut table = Table::<L>::lent(scratch, &[2, 3, 4])?;
-    let mut factor = ConstMontyForm::ONE;
+    let mut factor = *value;
     for entry in table.entries() {
-        multiply(&mut factor, value);
         entry.copy_from_slice(&cells(&factor));
+        multiply(&mut factor, value);
     }
-    *value = ConstMontyForm::ONE;
-    let digits = digits(exponent, table.bits);
-    for digit in (0..digits).rev() {
-        for _ in 0..if digit.saturating_add(1) == digits { 0 } else { table.bits } {
+    let mut digits = (0..digits(exponent, table.bits)).rev();
+    if let Some(first) = digits.next() {
+        select(value, table.cells, digit_at(exponent, first, table.bits));
+    }
+    for digit in digits {
+        for _ in 0..table.bits {
             square(value, &mut factor);
         }
         select(&mut factor, table.cells, digit_at(exponent, digit, table.bits));
@@ -217,13 +220,17 @@ fn multiply<M: ConstMontyParams<L>, const L: usize>(a: &mut ConstMontyForm<M, L>
     *a = a.mul(b);
 }
 
-/// Leaves `a` in `copy`. crypto-bigint's multiplication is faster here than its squaring, which is the same loop.
+/// Uses `copy` up. With words of 64 bits a square has a faster way; with smaller ones it takes a board's flash.
 fn square<M: ConstMontyParams<L>, const L: usize>(
     a: &mut ConstMontyForm<M, L>,
     copy: &mut ConstMontyForm<M, L>,
 ) {
-    *copy = *a;
-    multiply(a, copy);
+    if Word::BITS == 64 {
+        square::montgomery::<M, L>(a.as_montgomery_mut());
+    } else {
+        *copy = *a;
+        multiply(a, copy);
+    }
 }
 
 /// Digits of `width` bits. `div_ceil` would keep a panic in firmware.
