@@ -555,3 +555,29 @@ fn a_device_that_nobody_uses_is_dropped_and_its_owner_told() {
         bench.close().await;
     });
 }
+
+/// Red when nobody looks at answers that are held back.
+#[test]
+fn who_waits_for_the_last_answer_gets_it() {
+    const MESSAGES: u64 = 1000;
+    let dir = tempdir().unwrap();
+    block_on(async {
+        let bench = Bench::open(dir.path()).await;
+        let (alice, _bob) = (bench.device("alice", 1).await, bench.device("bob", 2).await);
+        // As many as a client may have unanswered; then each by itself.
+        for first in (0..MESSAGES).step_by(32) {
+            let ids = first..MESSAGES.min(first + 32);
+            for n in ids.clone() {
+                alice.hub.submit(alice.submission("@bob", id(n), "hello")).await.unwrap();
+            }
+            for n in ids {
+                let Outgoing::Accepted(of, ..) = alice.event().await else { panic!("{n}") };
+                assert_eq!(of, id(n));
+            }
+        }
+        for n in MESSAGES..2 * MESSAGES {
+            alice.send("@bob", id(n), "hello").await.unwrap();
+        }
+        bench.close().await;
+    });
+}

@@ -17,9 +17,10 @@ use sordino_core::messages::Code;
 
 use super::{
     Hub, Now,
+    answers::TICK,
     decaying::Decaying,
     due::Due,
-    outlet::{Outgoing, Wakes},
+    outlet::{Outgoing, Outlet, Wakes},
     patience::Patience,
     presence::ConnectionId,
     state::{Draft, Promised, Submission},
@@ -99,6 +100,9 @@ pub(super) struct Committer {
     saving: Due,
     /// When the database must be tidied up, whatever happens until then.
     tidying: Due,
+    /// Connections whose answers are held back, and when they are looked at next.
+    holding: Vec<Arc<Outlet>>,
+    looking: Due,
 }
 
 impl Committer {
@@ -113,6 +117,8 @@ impl Committer {
             deliveries: Decaying::default(),
             saving: Due::default(),
             tidying: Due::default(),
+            holding: Vec::new(),
+            looking: Due::default(),
         }
     }
 
@@ -126,6 +132,9 @@ impl Committer {
             self.process(batch);
             if self.saving.is_late() {
                 self.save();
+            }
+            if self.looking.is_late() {
+                self.look();
             }
             self.tidy();
         }
@@ -189,7 +198,7 @@ impl Committer {
     /// The next request, unless something else must be done before.
     async fn next(&mut self) -> Option<Request> {
         let late = async {
-            self.saving.wait().or(self.tidying.wait()).await;
+            self.saving.wait().or(self.looking.wait()).or(self.tidying.wait()).await;
             None
         };
         async { self.requests.recv().await.ok() }.or(late).await
@@ -297,6 +306,13 @@ impl Committer {
         self.tidying.at(next);
     }
 
+    /// Looks at who waits for answers that are held back.
+    fn look(&mut self) {
+        self.holding.retain(|outlet| outlet.tick());
+        let next = (!self.holding.is_empty()).then(|| Instant::now() + TICK);
+        self.looking.at(next);
+    }
+
     /// Makes durable what isn't urgent.
     fn save(&mut self) {
         self.saving.at(None);
@@ -376,7 +392,7 @@ impl Committer {
     }
 
     /// What was decided is durable: everybody hears of it.
-    fn publish(&self, decided: Decided) {
+    fn publish(&mut self, decided: Decided) {
         let mut wakes = Wakes::default();
         let mut state = self.hub.state();
         decided.drafts.into_iter().for_each(|draft| state.publish(draft, &mut wakes));
@@ -392,7 +408,11 @@ impl Committer {
             }
         }
         drop(state);
-        wakes.wake();
+        let holding = wakes.wake();
+        if !holding.is_empty() {
+            self.holding.extend(holding);
+            self.looking.by(Instant::now() + TICK);
+        }
     }
 
     /// The earlier answers to ids that come again.

@@ -13,6 +13,7 @@
 //! [`state`] decides and knows no time, socket or database; [`committer`] makes decisions durable in one
 //! order; [`Hub`] is what sessions hold.
 
+mod answers;
 mod committer;
 mod decaying;
 mod directory;

@@ -9,6 +9,7 @@ use std::{
 use atomic_waker::AtomicWaker;
 use sordino_core::messages::{CloseReason, Code, NoticeLevel, RoomEventKind};
 
+use super::answers::{Answered, Answers};
 use crate::store::MessageId;
 
 /// Events that may wait; beyond them the connection doesn't read what it asked for and is closed. Answers
@@ -48,6 +49,7 @@ pub enum Signal {
 #[derive(Debug, Default)]
 struct Queue {
     events: VecDeque<Outgoing>,
+    answers: Answers,
     mail: bool,
     close: Option<CloseReason>,
 }
@@ -62,32 +64,55 @@ pub struct Outlet {
 /// Connections that have something new. They are woken when the state of the hub isn't locked any more, which they
 /// need, and when all that there is for them is there.
 #[derive(Debug, Default)]
-pub struct Wakes(Vec<Arc<Outlet>>);
+pub struct Wakes {
+    woken: Vec<Arc<Outlet>>,
+    /// They hold answers back.
+    holding: Vec<Arc<Outlet>>,
+}
 
 impl Wakes {
     /// Queues an event.
     pub fn tell(&mut self, outlet: &Arc<Outlet>, event: Outgoing) {
         if outlet.put(event) {
-            self.0.push(Arc::clone(outlet));
+            self.woken.push(Arc::clone(outlet));
         }
     }
 
     /// Says that the mailbox has more.
     pub fn mail(&mut self, outlet: &Arc<Outlet>) {
         if outlet.put_mail() {
-            self.0.push(Arc::clone(outlet));
+            self.woken.push(Arc::clone(outlet));
         }
     }
 
-    /// Wakes them all.
-    pub fn wake(self) {
-        self.0.iter().for_each(|outlet| outlet.waker.wake());
+    /// Queues the answer to a message that is durable, or holds it back.
+    pub fn answer(&mut self, outlet: &Arc<Outlet>, answer: Outgoing) {
+        let (woken, holds) = outlet.put_answer(answer);
+        if woken {
+            self.woken.push(Arc::clone(outlet));
+        }
+        if holds {
+            self.holding.push(Arc::clone(outlet));
+        }
+    }
+
+    /// Wakes them all. Of those that it returns, [`Outlet::tick`] must be called.
+    pub fn wake(self) -> Vec<Arc<Outlet>> {
+        self.woken.iter().for_each(|outlet| outlet.waker.wake());
+        self.holding
     }
 }
 
 impl Queue {
     fn is_empty(&self) -> bool {
         self.events.is_empty() && !self.mail && self.close.is_none()
+    }
+
+    /// Answers go along with whatever else there is.
+    fn release_along(&mut self) {
+        if !self.is_empty() {
+            self.answers.release(&mut self.events);
+        }
     }
 }
 
@@ -124,6 +149,34 @@ impl Outlet {
         first
     }
 
+    /// As [`put`](Self::put); and whether [`tick`](Self::tick) must be called.
+    fn put_answer(&self, answer: Outgoing) -> (bool, bool) {
+        let mut queue = self.lock();
+        let first = queue.is_empty();
+        let Queue { events, answers, .. } = &mut *queue;
+        match answers.put(answer, !first) {
+            Answered::Held(ticks) => (false, ticks),
+            Answered::Now(answer) => {
+                answers.release(events);
+                events.push_back(answer);
+                (first, false)
+            }
+        }
+    }
+
+    /// To be called each [`TICK`](super::answers::TICK) while answers are held back. False: not any more.
+    pub fn tick(&self) -> bool {
+        let mut queue = self.lock();
+        let (goes_out, goes_on) = queue.answers.tick();
+        if goes_out {
+            let Queue { events, answers, .. } = &mut *queue;
+            answers.release(events);
+            drop(queue);
+            self.waker.wake();
+        }
+        goes_on
+    }
+
     fn put_mail(&self) -> bool {
         let mut queue = self.lock();
         let first = queue.is_empty();
@@ -140,6 +193,7 @@ impl Outlet {
     /// Takes the next signal: events first, then mail, then the end.
     pub fn take(&self) -> Option<Signal> {
         let mut queue = self.lock();
+        queue.release_along();
         if let Some(event) = queue.events.pop_front() {
             return Some(Signal::Event(event));
         }
@@ -151,7 +205,9 @@ impl Outlet {
 
     /// Takes all events.
     pub fn take_events(&self) -> VecDeque<Outgoing> {
-        std::mem::take(&mut self.lock().events)
+        let mut queue = self.lock();
+        queue.release_along();
+        std::mem::take(&mut queue.events)
     }
 
     /// Takes the end before everything else.
@@ -168,12 +224,7 @@ impl Outlet {
     /// Ready when [`take`](Self::take) has something.
     pub fn poll(&self, context: &mut Context<'_>) -> Poll<()> {
         self.waker.register(context.waker());
-        let queue = self.lock();
-        if queue.mail || queue.close.is_some() || !queue.events.is_empty() {
-            Poll::Ready(())
-        } else {
-            Poll::Pending
-        }
+        if self.lock().is_empty() { Poll::Pending } else { Poll::Ready(()) }
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Queue> {
@@ -184,6 +235,11 @@ impl Outlet {
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        sync::atomic::{AtomicBool, Ordering::Relaxed},
+        task::Wake,
+    };
+
     use super::*;
 
     #[test]
@@ -206,5 +262,45 @@ mod tests {
         }
         assert!(matches!(outlet.take(), Some(Signal::Close(CloseReason::Overloaded))));
         assert!(outlet.take().is_none());
+    }
+
+    #[derive(Default)]
+    struct Woken(AtomicBool);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.store(true, Relaxed);
+        }
+    }
+
+    /// What goes along: the signals of a connection whose answer is held back, when something else comes.
+    fn with_an_answer(other: impl FnOnce(&Outlet)) -> Vec<Signal> {
+        let outlet = Arc::new(Outlet::default());
+        let mut wakes = Wakes::default();
+        let mut answer = |number| wakes.answer(&outlet, Outgoing::Accepted([0; 16], number, 0));
+        (0..64).for_each(&mut answer);
+        assert_eq!(outlet.take_events().len(), 64);
+        answer(64);
+        assert!(outlet.take().is_none(), "held back");
+        assert!(outlet.take_events().is_empty());
+        let woken = Arc::new(Woken::default());
+        let waker = woken.clone().into();
+        assert!(outlet.poll(&mut Context::from_waker(&waker)).is_pending());
+        other(&outlet);
+        assert!(woken.0.load(Relaxed));
+        std::iter::from_fn(|| outlet.take()).collect()
+    }
+
+    #[test]
+    fn answers_that_are_held_back_go_before_anything_else() {
+        let is_answer = |signal: &Signal| matches!(signal, Signal::Event(Outgoing::Accepted(_, 64, _)));
+        let done = with_an_answer(|outlet| outlet.tell(Outgoing::Done(1, Code::Ok, 0)));
+        assert!(is_answer(&done[0]) && matches!(done[1..], [Signal::Event(Outgoing::Done(..))]));
+        let mail = with_an_answer(Outlet::mail);
+        assert!(is_answer(&mail[0]) && matches!(mail[1..], [Signal::Mail]));
+        let close = with_an_answer(|outlet| outlet.close(CloseReason::ShuttingDown));
+        assert!(is_answer(&close[0]) && matches!(close[1..], [Signal::Close(CloseReason::ShuttingDown)]));
+        let late = with_an_answer(|outlet| assert_eq!([outlet.tick(), outlet.tick()], [true, false]));
+        assert!(is_answer(&late[0]) && late.len() == 1);
     }
 }

@@ -278,7 +278,7 @@ impl State {
             self.recent.push(message);
         }
         if let Some(sender) = self.presence.get(origin) {
-            wakes.tell(&sender.outlet, Outgoing::Accepted(place.id, place.number, place.time));
+            wakes.answer(&sender.outlet, Outgoing::Accepted(place.id, place.number, place.time));
         }
     }
 
