@@ -1,6 +1,6 @@
-//! Exponentiation: loops over crypto-bigint's multiplication. Each executes the same instructions for all exponents
-//! of a length, reads its table as a whole, and erases it. Tables of powers stand in scratch that the caller lends:
-//! the more there is, the fewer multiplications are left.
+//! Exponentiation: loops over crypto-bigint's multiplication and the squares of [`square`]. Each executes the same
+//! instructions for all exponents of a length, reads its table as a whole, and erases it. Tables of powers stand in
+//! scratch that the caller lends: the more there is, the fewer multiplications are left.
 
 use crate::square;
 use crypto_bigint::modular::{ConstMontyForm, ConstMontyParams};
@@ -61,9 +61,8 @@ pub fn of<M: ConstMontyParams<L>, const L: usize>(
         multiply(&mut factor, value);
     }
     let mut digits = (0..digits(exponent, table.bits)).rev();
-    if let Some(first) = digits.next() {
-        select(value, table.cells, digit_at(exponent, first, table.bits));
-    }
+    let first = digits.next().unwrap_or_default();
+    select(value, table.cells, digit_at(exponent, first, table.bits));
     for digit in digits {
         for _ in 0..table.bits {
             square(value, &mut factor);

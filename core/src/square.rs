@@ -5,6 +5,7 @@
 
 use crypto_bigint::modular::ConstMontyParams;
 use crypto_bigint::{CtAssign, Limb, Uint};
+use zeroize::Zeroize;
 
 /// Words of a digit of the reduction.
 const DIGIT: usize = 4;
@@ -22,8 +23,9 @@ pub fn montgomery<M: ConstMontyParams<L>, const L: usize>(a: &mut Uint<L>) {
         p.as_limbs().as_chunks().0,
         &const { minus_inverse(M::PARAMS.modulus().as_ref()) },
     );
-    let [_, high] = wide;
-    *a = Uint::new(high);
+    let [_, high] = &wide;
+    *a = Uint::new(*high);
+    wide.as_flattened_mut().zeroize();
     // Less p, which has a carry unless a is below p: faster than a subtraction.
     let (less, over) = a.carrying_add(&const { M::PARAMS.modulus().as_ref().wrapping_neg() }, Limb::ZERO);
     a.ct_assign(&less, (carry | over).lsb_to_choice());
@@ -38,7 +40,8 @@ fn reduce(wide: &mut [[Limb; DIGIT]], p: &[[Limb; DIGIT]], minus_inverse: &Uint<
     for _ in p {
         let Some(lowest) = rest.first() else { break };
         let factor = Uint::new(*lowest).wrapping_mul(minus_inverse);
-        // The product has a chain of carries of its own, which ends in its highest digit.
+        // The product has a chain of carries of its own, which ends in its highest digit. That is B − 2 at most, for digits
+        // below B, and so takes in the last row's carry, too.
         let (mut above, mut of_product, mut of_sum) = (Uint::ZERO, Limb::ZERO, Limb::ZERO);
         let mut digits = rest.iter_mut();
         for (p, digit) in p.iter().zip(&mut digits) {
@@ -50,9 +53,9 @@ fn reduce(wide: &mut [[Limb; DIGIT]], p: &[[Limb; DIGIT]], minus_inverse: &Uint<
             above = high;
         }
         if let Some(digit) = digits.next() {
-            let (above, _) = above.carrying_add(&Uint::ZERO, of_product);
+            let (above, _) = above.carrying_add(&Uint::from_word(carry.0), of_product);
             let sum;
-            (sum, carry) = Uint::new(*digit).carrying_add(&above, of_sum.wrapping_add(carry));
+            (sum, carry) = Uint::new(*digit).carrying_add(&above, of_sum);
             *digit = sum.to_limbs();
         }
         rest = rest.get_mut(1..).unwrap_or_default();
@@ -60,7 +63,7 @@ fn reduce(wide: &mut [[Limb; DIGIT]], p: &[[Limb; DIGIT]], minus_inverse: &Uint<
     carry
 }
 
-/// −1/p modulo a digit's range. `p` is odd; of an even one it is 0.
+/// −1/p modulo a digit's range, for an odd p.
 const fn minus_inverse<const L: usize>(p: &Uint<L>) -> Uint<DIGIT> {
     let low = p.resize::<DIGIT>();
     match low.invert_mod2k_vartime(Uint::<DIGIT>::BITS).into_option_copied() {

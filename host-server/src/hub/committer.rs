@@ -130,11 +130,11 @@ impl Committer {
             open = self.gather(&mut batch).await;
             self.lately = (self.lately / 2).max(batch.len());
             self.process(batch);
-            if self.saving.is_late() {
-                self.save();
-            }
             if self.looking.is_late() {
                 self.look();
+            }
+            if self.saving.is_late() {
+                self.save();
             }
             self.tidy();
         }
@@ -306,6 +306,13 @@ impl Committer {
         self.tidying.at(next);
     }
 
+    fn wake(&mut self, wakes: Wakes) {
+        self.holding.extend(wakes.wake());
+        if !self.holding.is_empty() {
+            self.looking.by(Instant::now() + TICK);
+        }
+    }
+
     /// Looks at who waits for answers that are held back.
     fn look(&mut self) {
         self.holding.retain(|outlet| outlet.tick());
@@ -327,7 +334,7 @@ impl Committer {
         }
         let mut wakes = Wakes::default();
         self.hub.state().confirm(deliveries, &mut wakes);
-        wakes.wake();
+        self.wake(wakes);
     }
 
     fn submit(&mut self, submissions: Vec<Submission>) {
@@ -408,11 +415,7 @@ impl Committer {
             }
         }
         drop(state);
-        let holding = wakes.wake();
-        if !holding.is_empty() {
-            self.holding.extend(holding);
-            self.looking.by(Instant::now() + TICK);
-        }
+        self.wake(wakes);
     }
 
     /// The earlier answers to ids that come again.

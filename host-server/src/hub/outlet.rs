@@ -4,12 +4,13 @@ use std::{
     collections::VecDeque,
     sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll},
+    time::Instant,
 };
 
 use atomic_waker::AtomicWaker;
 use sordino_core::messages::{CloseReason, Code, NoticeLevel, RoomEventKind};
 
-use super::answers::{Answered, Answers};
+use super::answers::Answers;
 use crate::store::MessageId;
 
 /// Events that may wait; beyond them the connection doesn't read what it asked for and is closed. Answers
@@ -97,6 +98,7 @@ impl Wakes {
     }
 
     /// Wakes them all. Of those that it returns, [`Outlet::tick`] must be called.
+    #[must_use]
     pub fn wake(self) -> Vec<Arc<Outlet>> {
         self.woken.iter().for_each(|outlet| outlet.waker.wake());
         self.holding
@@ -109,9 +111,9 @@ impl Queue {
     }
 
     /// Answers go along with whatever else there is.
-    fn release_along(&mut self) {
+    fn take_along(&mut self) {
         if !self.is_empty() {
-            self.answers.release(&mut self.events);
+            self.answers.take_along(&mut self.events);
         }
     }
 }
@@ -154,24 +156,19 @@ impl Outlet {
         let mut queue = self.lock();
         let first = queue.is_empty();
         let Queue { events, answers, .. } = &mut *queue;
-        match answers.put(answer, !first) {
-            Answered::Held(ticks) => (false, ticks),
-            Answered::Now(answer) => {
-                answers.release(events);
-                events.push_back(answer);
-                (first, false)
-            }
-        }
+        let ticks = answers.put(answer, events, Instant::now());
+        (first && !events.is_empty(), ticks)
     }
 
     /// To be called each [`TICK`](super::answers::TICK) while answers are held back. False: not any more.
     pub fn tick(&self) -> bool {
         let mut queue = self.lock();
-        let (goes_out, goes_on) = queue.answers.tick();
-        if goes_out {
-            let Queue { events, answers, .. } = &mut *queue;
-            answers.release(events);
-            drop(queue);
+        let first = queue.is_empty();
+        let Queue { events, answers, .. } = &mut *queue;
+        let goes_on = answers.tick(events, Instant::now());
+        let woken = first && !events.is_empty();
+        drop(queue);
+        if woken {
             self.waker.wake();
         }
         goes_on
@@ -193,7 +190,7 @@ impl Outlet {
     /// Takes the next signal: events first, then mail, then the end.
     pub fn take(&self) -> Option<Signal> {
         let mut queue = self.lock();
-        queue.release_along();
+        queue.take_along();
         if let Some(event) = queue.events.pop_front() {
             return Some(Signal::Event(event));
         }
@@ -206,7 +203,7 @@ impl Outlet {
     /// Takes all events.
     pub fn take_events(&self) -> VecDeque<Outgoing> {
         let mut queue = self.lock();
-        queue.release_along();
+        queue.take_along();
         std::mem::take(&mut queue.events)
     }
 
