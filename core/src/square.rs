@@ -5,7 +5,6 @@
 
 use crypto_bigint::modular::ConstMontyParams;
 use crypto_bigint::{CtAssign, Limb, Uint};
-use zeroize::Zeroize;
 
 /// Words of a digit of the reduction.
 const DIGIT: usize = 4;
@@ -25,7 +24,8 @@ pub fn montgomery<M: ConstMontyParams<L>, const L: usize>(a: &mut Uint<L>) {
     );
     let [_, high] = &wide;
     *a = Uint::new(*high);
-    wide.as_flattened_mut().zeroize();
+    wide = [[Limb::ZERO; L]; 2];
+    zeroize::optimization_barrier(&wide);
     // Less p, which has a carry unless a is below p: faster than a subtraction.
     let (less, over) = a.carrying_add(&const { M::PARAMS.modulus().as_ref().wrapping_neg() }, Limb::ZERO);
     a.ct_assign(&less, (carry | over).lsb_to_choice());
