@@ -63,8 +63,8 @@ impl Default for Answers {
 }
 
 impl Answers {
-    /// Takes an answer, and puts it behind `events` if it or any of them goes out now. True: [`tick`](Self::tick) must be called from now
-    /// on, each [`TICK`].
+    /// Takes an answer, and puts it behind `events` if anything goes out now. True: [`tick`](Self::tick) must be called
+    /// from now on, each [`TICK`].
     pub fn put(&mut self, answer: Outgoing, events: &mut VecDeque<Outgoing>, now: Instant) -> bool {
         if self.prompt > 0 {
             self.prompt -= 1;
@@ -80,7 +80,7 @@ impl Answers {
             }
             self.release(events);
         }
-        // Those before it, or something else.
+        // Those before it go out now, or something else does.
         if !events.is_empty() {
             events.push_back(answer);
             return false;
