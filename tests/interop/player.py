@@ -414,7 +414,8 @@ def one_sided(statements, side):
         elif words and words[0] in SIDES and words[0] != side:
             if words[1] in ("craft", "crafts") and words[-1] != "nothing":
                 script = " ".join(line.strip() for line in statement.raw).removeprefix(f"{words[0]} {words[1]} ")
-                out.append(Statement([], raw=["# " + shorten(f"crafted by the {words[0]}: {script}", 118, placeholder=" ...")]))
+                comment = shorten(f"crafted by the {words[0]}: {script}", 118, placeholder=" and so on")
+                out.append(Statement([], raw=["# " + comment]))
         else:
             out.append(statement)
     return out
