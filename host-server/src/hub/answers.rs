@@ -23,7 +23,7 @@ const OLDEST: Duration = Duration::from_millis(32);
 const PROMPT: [u32; 2] = [64, 4096];
 /// Who had so many in a row that there were too many to hold back sends on: the next try comes soon.
 const ROW: u32 = 16;
-/// If something else took them along so often, and there were never many, it doesn't show who waits.
+/// So many tries that something else has cut short, with never many held back: the sender may be one that waits.
 const ALONG: u32 = 4;
 
 /// The answers to one connection.

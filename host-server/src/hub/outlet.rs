@@ -278,6 +278,7 @@ mod tests {
         (0..64).for_each(&mut answer);
         assert_eq!(outlet.take_events().len(), 64);
         answer(64);
+        assert_eq!([wakes.woken.len(), wakes.holding.len()], [1; 2], "by the first; by the last");
         assert!(outlet.take().is_none(), "held back");
         assert!(outlet.take_events().is_empty());
         let woken = Arc::new(Woken::default());
